@@ -1,0 +1,1 @@
+//! waspmq-sql92-filter

@@ -1,0 +1,1 @@
+//! waspmq-tag-filter
