@@ -1,0 +1,3 @@
+//! Nanoseconds per append.
+
+fn main() {}

@@ -1,0 +1,498 @@
+//! Files of one size in a row, named by the offset of their first byte: the commit log and every consume queue.
+//! One thread writes (each owner sees to that), any number read. Files are mapped when they are first touched, so
+//! that a row nobody uses costs neither mappings nor file descriptors.
+//! What must hold: files are contiguous; readers see `min_offset()..wrote()` and never across a file's end.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    error::{AtPath, StoreError},
+    mapped_file::{MappedFile, MappedSlice},
+    storage::{Blocks, Entry, Storage},
+};
+
+/// A row of fixed-size files.
+#[derive(Debug)]
+pub(crate) struct MappedFileQueue {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    file_bytes: u64,
+    blocks: Blocks,
+    files: RwLock<VecDeque<Slot>>,
+    wrote: AtomicU64,
+    flushed: AtomicU64,
+    /// A file was made or deleted since the folder was last synced.
+    names_dirty: AtomicBool,
+}
+
+/// One file of the row; mapped when first used.
+#[derive(Debug)]
+struct Slot {
+    start: u64,
+    file: Option<Arc<MappedFile>>,
+}
+
+impl MappedFileQueue {
+    /// Opens what is in `dir`, which need not exist. Everything found counts as written and flushed until
+    /// [`set_wrote`](Self::set_wrote) or [`truncate`](Self::truncate) says otherwise. An empty last file, left by a
+    /// crash while it was made, is deleted.
+    ///
+    /// # Errors
+    /// If a file has another size than `file_bytes`, a name that is no offset, or is missing between two others.
+    pub(crate) fn open(storage: Arc<dyn Storage>, dir: PathBuf, file_bytes: u64) -> Result<Self, StoreError> {
+        assert!(file_bytes > 0, "files of zero bytes");
+        let mut entries = storage.list(&dir).at_path("listing", &dir)?;
+        entries.retain(|entry| !entry.is_dir);
+        if let Some(last) = entries.pop_if(|last| last.bytes == 0) {
+            let path = dir.join(&last.name);
+            storage.remove(&path).at_path("deleting the empty file", &path)?;
+        }
+        let mut files = VecDeque::with_capacity(entries.len());
+        for entry in entries {
+            let start = check_file(&dir, &entry, file_bytes)?;
+            let expected = files.back().map_or(start, |slot: &Slot| slot.start + file_bytes);
+            if start != expected {
+                return Err(StoreError::MissingFile { path: file_path(&dir, expected) });
+            }
+            files.push_back(Slot { start, file: None });
+        }
+        let wrote = files.back().map_or(0, |slot| slot.start + file_bytes);
+        Ok(MappedFileQueue {
+            storage,
+            dir,
+            file_bytes,
+            blocks: Blocks::Sparse,
+            files: RwLock::new(files),
+            wrote: AtomicU64::new(wrote),
+            flushed: AtomicU64::new(wrote),
+            names_dirty: AtomicBool::new(false),
+        })
+    }
+
+    /// New files get all their disk blocks when they are made.
+    pub(crate) fn with_blocks(mut self, blocks: Blocks) -> Self {
+        self.blocks = blocks;
+        self
+    }
+
+    fn files(&self) -> RwLockReadGuard<'_, VecDeque<Slot>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files_mut(&self) -> RwLockWriteGuard<'_, VecDeque<Slot>> {
+        self.files.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Size of every file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Whether there is no file at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files().is_empty()
+    }
+
+    /// How many files there are, unused ones at the end included.
+    pub(crate) fn file_count(&self) -> usize {
+        self.files().len()
+    }
+
+    /// First byte held; `wrote()` if there is no file.
+    pub(crate) fn min_offset(&self) -> u64 {
+        self.files().front().map_or_else(|| self.wrote(), |slot| slot.start)
+    }
+
+    /// One past the last byte of the last file, written or not; `wrote()` if there is no file.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.files().back().map_or_else(|| self.wrote(), |slot| slot.start + self.file_bytes)
+    }
+
+    /// One past the last byte written: where the next append goes.
+    pub(crate) fn wrote(&self) -> u64 {
+        self.wrote.load(Ordering::Acquire)
+    }
+
+    /// One past the last byte known to be on the disk.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Moves the end of what is written, for recovery: later files stay, but their bytes are no longer read.
+    /// Slices handed out before stay readable; what they show is overwritten by the next appends.
+    pub(crate) fn set_wrote(&self, to: u64) {
+        let mut files = self.files_mut();
+        let (min, end) = bounds(&files, self.file_bytes, self.wrote());
+        assert!(min <= to && to <= end, "end set to {to} in {}, which holds {min} to {end}", self.dir.display());
+        // A mapping never un-publishes bytes, so those that show more than is now written are made anew.
+        let lowered = files.iter_mut().filter(|slot| slot.start + self.file_bytes > to);
+        for slot in lowered {
+            slot.file = None;
+        }
+        self.wrote.store(to, Ordering::Release);
+        self.flushed.fetch_min(to, Ordering::AcqRel);
+    }
+
+    /// Called by an owner that writes through [`MappedFile::writer`] itself, after it published the bytes.
+    pub(crate) fn advance_wrote(&self, to: u64) {
+        debug_assert!(self.wrote.load(Ordering::Relaxed) <= to);
+        self.wrote.store(to, Ordering::Release);
+    }
+
+    /// The file that holds the byte at `offset`, mapped if it was not; `None` if there is no such file.
+    pub(crate) fn file_for(&self, offset: u64) -> Result<Option<Arc<MappedFile>>, StoreError> {
+        let files = self.files();
+        let Some(at) = position(&files, offset, self.file_bytes) else {
+            return Ok(None);
+        };
+        if let Some(file) = &files[at].file {
+            return Ok(Some(Arc::clone(file)));
+        }
+        drop(files);
+        let mut files = self.files_mut();
+        // The row may have changed between the two locks.
+        let Some(at) = position(&files, offset, self.file_bytes) else {
+            return Ok(None);
+        };
+        let slot = &mut files[at];
+        if let Some(file) = &slot.file {
+            return Ok(Some(Arc::clone(file)));
+        }
+        let published = self.wrote().saturating_sub(slot.start).min(self.file_bytes);
+        let path = file_path(&self.dir, slot.start);
+        let file = MappedFile::open(&*self.storage, path, slot.start, self.file_bytes, published)?;
+        slot.file = Some(Arc::clone(&file));
+        Ok(Some(file))
+    }
+
+    /// `length` written bytes from `offset` on; `None` if they are not all there, or cross a file's end.
+    pub(crate) fn slice(&self, offset: u64, length: usize) -> Result<Option<MappedSlice>, StoreError> {
+        let Some(file) = self.file_for(offset)? else {
+            return Ok(None);
+        };
+        let from = (offset - file.start()) as usize;
+        Ok(from.checked_add(length).and_then(|to| file.slice(from..to)))
+    }
+
+    /// Up to `length_max` written bytes from `offset` on, ending at the file's end at the latest; `None` if there
+    /// is not one.
+    pub(crate) fn slice_up_to(&self, offset: u64, length_max: usize) -> Result<Option<MappedSlice>, StoreError> {
+        let Some(file) = self.file_for(offset)? else {
+            return Ok(None);
+        };
+        let from = (offset - file.start()) as usize;
+        let to = file.published().min(from.saturating_add(length_max));
+        Ok(if from < to { file.slice(from..to) } else { None })
+    }
+
+    /// Writes `bytes` behind what is written and returns where they begin. They may cross into a new file, so an
+    /// owner whose entries must not be cut has a file size that is a multiple of the entry's.
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<u64, StoreError> {
+        let begin = self.wrote();
+        let mut left = bytes;
+        while !left.is_empty() {
+            let at = self.wrote();
+            let file = self.file_to_write(at)?;
+            let from = (at - file.start()) as usize;
+            let (now, later) = left.split_at(left.len().min(file.bytes() - from));
+            file.reserve(&*self.storage, (from + now.len()) as u64)?;
+            let mut writer = file.writer();
+            writer.bytes_mut(from..from + now.len()).copy_from_slice(now);
+            writer.publish(from + now.len());
+            drop(writer);
+            self.wrote.store(at + now.len() as u64, Ordering::Release);
+            left = later;
+        }
+        Ok(begin)
+    }
+
+    /// The file in which the byte at `wrote()` lies; made if there is none.
+    pub(crate) fn file_to_write(&self, at: u64) -> Result<Arc<MappedFile>, StoreError> {
+        match self.file_for(at)? {
+            Some(file) => Ok(file),
+            None => self.add_file(),
+        }
+    }
+
+    /// Adds an empty file at the end of the row, also ahead of need.
+    pub(crate) fn add_file(&self) -> Result<Arc<MappedFile>, StoreError> {
+        let start = self.end_offset();
+        assert!(start.is_multiple_of(self.file_bytes), "a row of files that starts at {start}: create_at comes first");
+        self.new_file(start)
+    }
+
+    /// Makes the first file of an empty row so that `offset` lies in it; it begins at the multiple of the file size
+    /// below. Appends then go to its first byte.
+    pub(crate) fn create_at(&self, offset: u64) -> Result<(), StoreError> {
+        assert!(self.is_empty(), "{} has files already", self.dir.display());
+        let start = offset - offset % self.file_bytes;
+        self.new_file(start)?;
+        self.flushed.store(start, Ordering::Release);
+        self.wrote.store(start, Ordering::Release);
+        Ok(())
+    }
+
+    fn new_file(&self, start: u64) -> Result<Arc<MappedFile>, StoreError> {
+        if self.is_empty() {
+            self.storage.create_dir(&self.dir).at_path("creating the folder", &self.dir)?;
+        }
+        let path = file_path(&self.dir, start);
+        let file = MappedFile::create(&*self.storage, path, start, self.file_bytes, self.blocks)?;
+        self.files_mut().push_back(Slot { start, file: Some(Arc::clone(&file)) });
+        self.names_dirty.store(true, Ordering::Release);
+        Ok(file)
+    }
+
+    /// Syncs what is written below `to` (at most `wrote()`) and returns how far the row is on the disk now. Syncs
+    /// the folder too if files were made or deleted.
+    pub(crate) fn flush(&self, to: u64) -> Result<u64, StoreError> {
+        if self.names_dirty.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.sync_names()
+        {
+            self.names_dirty.store(true, Ordering::Release);
+            return Err(error);
+        }
+        let to = to.min(self.wrote());
+        let mut at = self.flushed().max(self.min_offset());
+        while at < to {
+            let Some(file) = self.file_for(at)? else {
+                break;
+            };
+            let end = to.min(file.start() + self.file_bytes);
+            file.sync((at - file.start()) as usize..(end - file.start()) as usize)?;
+            at = end;
+            self.flushed.fetch_max(at, Ordering::AcqRel);
+        }
+        Ok(self.flushed())
+    }
+
+    fn sync_names(&self) -> Result<(), StoreError> {
+        // The folder's own name lies in its parent.
+        for dir in [Some(&*self.dir), self.dir.parent()].into_iter().flatten() {
+            match self.storage.sync_dir(dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                done => done.at_path("syncing the folder", dir)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the row at `to`: deletes the files that begin behind it and forgets the bytes behind it.
+    pub(crate) fn truncate(&self, to: u64) -> Result<(), StoreError> {
+        loop {
+            let mut files = self.files_mut();
+            match files.back() {
+                Some(last) if last.start > to => {
+                    let path = file_path(&self.dir, last.start);
+                    self.storage.remove(&path).at_path("deleting", &path)?;
+                    files.pop_back();
+                    self.names_dirty.store(true, Ordering::Release);
+                }
+                Some(_) => break,
+                None => {
+                    self.wrote.store(to, Ordering::Release);
+                    self.flushed.store(to, Ordering::Release);
+                    return Ok(());
+                }
+            }
+        }
+        self.set_wrote(to.min(self.end_offset()));
+        Ok(())
+    }
+
+    /// Deletes the files that end at or before `offset`, but never the last; returns how many.
+    pub(crate) fn delete_before(&self, offset: u64) -> Result<usize, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let mut files = self.files_mut();
+            if files.len() < 2 || files[0].start + self.file_bytes > offset {
+                return Ok(deleted);
+            }
+            let path = file_path(&self.dir, files[0].start);
+            self.storage.remove(&path).at_path("deleting", &path)?;
+            files.pop_front();
+            self.names_dirty.store(true, Ordering::Release);
+            deleted += 1;
+        }
+    }
+
+    /// Deletes the files and the folder. Slices handed out stay readable.
+    pub(crate) fn destroy(&self) -> Result<(), StoreError> {
+        let mut files = self.files_mut();
+        files.clear();
+        self.storage.remove_dir(&self.dir).at_path("deleting the folder", &self.dir)
+    }
+
+    /// Drops the mappings of the files that end at or before `offset`; they are made again when needed.
+    pub(crate) fn unmap_before(&self, offset: u64) {
+        for slot in self.files_mut().iter_mut().take_while(|slot| slot.start + self.file_bytes <= offset) {
+            slot.file = None;
+        }
+    }
+}
+
+/// First byte and one past the last byte of the row's files.
+fn bounds(files: &VecDeque<Slot>, file_bytes: u64, wrote: u64) -> (u64, u64) {
+    match (files.front(), files.back()) {
+        (Some(first), Some(last)) => (first.start, last.start + file_bytes),
+        _ => (wrote, wrote),
+    }
+}
+
+fn position(files: &VecDeque<Slot>, offset: u64, file_bytes: u64) -> Option<usize> {
+    let first = files.front()?.start;
+    let at = usize::try_from(offset.checked_sub(first)? / file_bytes).ok()?;
+    (at < files.len()).then_some(at)
+}
+
+/// The path of the file whose first byte is at `start`.
+pub(crate) fn file_path(dir: &Path, start: u64) -> PathBuf {
+    dir.join(format!("{start:020}"))
+}
+
+fn check_file(dir: &Path, entry: &Entry, file_bytes: u64) -> Result<u64, StoreError> {
+    let path = dir.join(&entry.name);
+    if entry.bytes != file_bytes {
+        return Err(StoreError::WrongFileSize { path, found: entry.bytes, expected: file_bytes });
+    }
+    match entry.name.parse::<u64>() {
+        Ok(start) if start.is_multiple_of(file_bytes) && entry.name == format!("{start:020}") => Ok(start),
+        _ => Err(StoreError::NotAnOffset { path, file_bytes }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn open(storage: &Arc<MemoryStorage>) -> MappedFileQueue {
+        let storage: Arc<dyn Storage> = Arc::clone(storage) as _;
+        MappedFileQueue::open(storage, "/row".into(), 100).unwrap()
+    }
+
+    #[test]
+    fn appends_cross_into_new_files_and_are_found_again() {
+        let storage = Arc::new(MemoryStorage::new());
+        let row = open(&storage);
+        assert_eq!(row.append(&[1; 60]).unwrap(), 0);
+        assert_eq!(row.append(&[2; 60]).unwrap(), 60);
+        assert_eq!((row.min_offset(), row.wrote(), row.end_offset()), (0, 120, 200));
+        assert_eq!(&*row.slice(60, 40).unwrap().unwrap(), &[2; 40]);
+        assert!(row.slice(60, 41).unwrap().is_none(), "never across a file's end");
+        assert_eq!(row.slice_up_to(60, 1000).unwrap().unwrap().len(), 40);
+        assert!(row.slice(100, 21).unwrap().is_none(), "never beyond what is written");
+        assert!(row.slice_up_to(120, 1).unwrap().is_none());
+        let again = open(&storage);
+        assert_eq!(again.wrote(), 200, "all counts as written until recovery says otherwise");
+        again.set_wrote(120);
+        assert_eq!(&*again.slice(100, 20).unwrap().unwrap(), &[2; 20]);
+        assert!(again.slice(100, 21).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_row_may_begin_in_the_middle() {
+        let row = open(&Arc::new(MemoryStorage::new()));
+        row.create_at(730).unwrap();
+        assert_eq!((row.min_offset(), row.wrote()), (700, 700));
+        assert_eq!(row.append(&[3; 50]).unwrap(), 700);
+        assert!(row.slice(699, 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn deleting_keeps_the_last_file_and_truncating_the_file_it_ends_in() {
+        let storage = Arc::new(MemoryStorage::new());
+        let row = open(&storage);
+        row.append(&[4; 350]).unwrap();
+        let kept = row.slice(0, 10).unwrap().unwrap();
+        assert_eq!(row.delete_before(199).unwrap(), 1);
+        assert_eq!((row.min_offset(), &*kept), (100, &[4; 10][..]));
+        row.truncate(200).unwrap();
+        assert_eq!((row.wrote(), row.end_offset()), (200, 300));
+        assert_eq!(row.delete_before(1000).unwrap(), 1);
+        assert_eq!((row.min_offset(), row.wrote()), (200, 200));
+        assert_eq!(row.append(&[5; 10]).unwrap(), 200);
+    }
+
+    #[test]
+    fn wrong_files_are_named_and_an_empty_last_one_is_deleted() {
+        let storage = Arc::new(MemoryStorage::new());
+        open(&storage).append(&[6; 250]).unwrap();
+        let dyn_storage: Arc<dyn Storage> = Arc::clone(&storage) as _;
+        let error = |file_bytes| {
+            let opened = MappedFileQueue::open(Arc::clone(&dyn_storage), "/row".into(), file_bytes);
+            opened.unwrap_err().to_string()
+        };
+        assert!(error(50).contains("/row/00000000000000000000 has 100 bytes, but every file here must have 50"));
+        storage.create(Path::new("/row/00000000000000000300"), 0, Blocks::Sparse).unwrap();
+        assert_eq!(open(&storage).end_offset(), 300);
+        storage.remove(Path::new("/row/00000000000000000100")).unwrap();
+        assert!(error(100).contains("/row/00000000000000000100 is missing"));
+        storage.create(Path::new("/row/00000000000000000100"), 100, Blocks::Sparse).unwrap();
+        storage.create(Path::new("/row/notes"), 100, Blocks::Sparse).unwrap();
+        assert!(error(100).contains("/row/notes is not named by an offset"));
+    }
+
+    #[test]
+    fn flushed_bytes_survive_a_power_cut() {
+        let storage = Arc::new(MemoryStorage::new());
+        let row = open(&storage);
+        row.append(&[7; 150]).unwrap();
+        assert_eq!(row.flush(120).unwrap(), 120);
+        storage.fail_syncs(true);
+        assert!(row.flush(150).is_err());
+        assert_eq!(row.flushed(), 120);
+        let after = Arc::new(storage.power_cut(3));
+        assert_eq!(&*open(&after).slice(100, 20).unwrap().unwrap(), &[7; 20]);
+    }
+
+    #[test]
+    fn unmapped_files_are_mapped_again_when_read() {
+        let row = open(&Arc::new(MemoryStorage::new()));
+        row.append(&[8; 250]).unwrap();
+        row.unmap_before(200);
+        assert!(row.files()[0].file.is_none() && row.files()[2].file.is_some());
+        assert_eq!(&*row.slice(90, 10).unwrap().unwrap(), &[8; 10]);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_come_back_as_they_were_appended(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..250), 1..20),
+            cut in 0.0..1.0,
+        ) {
+            let storage = Arc::new(MemoryStorage::new());
+            let row = open(&storage);
+            let mut model = Vec::new();
+            for piece in &pieces {
+                prop_assert_eq!(row.append(piece).unwrap(), model.len() as u64);
+                model.extend_from_slice(piece);
+            }
+            model.truncate((model.len() as f64 * cut) as usize);
+            row.truncate(model.len() as u64).unwrap();
+            row.append(b"behind the cut").unwrap();
+            model.extend_from_slice(b"behind the cut");
+            let again = open(&storage);
+            again.set_wrote(model.len() as u64);
+            let mut read = Vec::new();
+            while let Some(slice) = again.slice_up_to(read.len() as u64, 64).unwrap() {
+                read.extend_from_slice(&slice);
+            }
+            prop_assert_eq!(read, model);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The real disk: fallocated files, shared mappings, msync, and the locks a Java broker respects.
+//! Called through [`Storage`] only. Needs Linux 5.14 for page population; older kernels do without.
+#![expect(unsafe_code, reason = "giving mapped pages back to the page cache is an unchecked advice in memmap2")]
+
+use std::{
+    any::Any,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, flock};
+
+use super::{Backing, Blocks, Entry, Memory, Region, Storage};
+
+/// Files of the operating system.
+#[derive(Debug, Default)]
+pub struct DiskStorage;
+
+impl Storage for DiskStorage {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let read = match fs::read_dir(dir) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+            Err(error) => return Err(error),
+        };
+        for entry in read {
+            let entry = entry?;
+            let metadata = fs::metadata(entry.path())?;
+            let bytes = if metadata.is_dir() { 0 } else { metadata.len() };
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                is_dir: metadata.is_dir(),
+                bytes,
+            });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn file_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        fs::metadata(path)?.modified()
+    }
+
+    fn create(&self, path: &Path, bytes: u64, blocks: Blocks) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let made = match blocks {
+            // Blocks first, size last: a crash in between leaves an empty file, which the next start deletes.
+            Blocks::Reserved => reserve(&file, 0..bytes, true).and_then(|()| file.set_len(bytes)),
+            Blocks::Sparse => file.set_len(bytes),
+        };
+        // A file of the wrong size would stop the next start, so none is left behind.
+        made.inspect_err(|_| drop(fs::remove_file(path)))
+    }
+
+    fn reserve(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        reserve(&OpenOptions::new().write(true).open(path)?, range, false)
+    }
+
+    fn map(&self, path: &Path, bytes: u64) -> io::Result<Region> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let found = file.metadata()?.len();
+        let length = usize::try_from(bytes).map_err(io::Error::other)?;
+        if found != bytes {
+            // Touching a mapping beyond the file's end would kill the process.
+            return Err(io::Error::other(format!("has {found} bytes instead of {bytes}")));
+        }
+        let map = MmapOptions::new().len(length).map_raw(&file)?;
+        Ok(Region { memory: Memory::Mapped(map), backing: Arc::new(DiskBacking) })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // The first holds off another store in this process, the second (which Java uses too) another process.
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(would_block)?;
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(would_block)?;
+        if file.metadata()?.len() == 0 {
+            file.write_all(b"lock")?;
+        }
+        Ok(Box::new(file))
+    }
+}
+
+/// POSIX locks say "held" with either of two codes.
+fn would_block(error: rustix::io::Errno) -> io::Error {
+    match error {
+        rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN => io::ErrorKind::WouldBlock.into(),
+        other => other.into(),
+    }
+}
+
+/// Gives a range of the file its blocks, without changing its size.
+fn reserve(file: &File, range: Range<u64>, new: bool) -> io::Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start) {
+        // A file system that cannot reserve (some network ones): written zeros do it, for new files only.
+        Err(rustix::io::Errno::OPNOTSUPP) if new => write_zeros(file, range.end),
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let step = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..step as usize])?;
+        left -= step;
+    }
+    Ok(())
+}
+
+/// Operations on shared mappings of files.
+struct DiskBacking;
+
+fn mapped(memory: &Memory) -> io::Result<&MmapRaw> {
+    match memory {
+        Memory::Mapped(map) => Ok(map),
+        Memory::Heap(_) => Err(io::Error::other("not a mapping of a file")),
+    }
+}
+
+/// An advice the kernel does not know is not needed for correctness.
+fn optional(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(()),
+        other => other,
+    }
+}
+
+impl Backing for DiskBacking {
+    fn sync(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        mapped(memory)?.flush_range(range.start, range.len())
+    }
+
+    fn populate(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        optional(mapped(memory)?.advise_range(Advice::PopulateWrite, range.start, range.len()))
+    }
+
+    fn read_ahead(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        optional(mapped(memory)?.advise_range(Advice::PopulateRead, range.start, range.len()))
+    }
+
+    fn release(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        // SAFETY: the mapping is shared and backed by a file, so its pages keep their bytes in the page cache; the
+        // next access, of whichever thread, maps the same page again.
+        unsafe { mapped(memory)?.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_on_a_folder_is_refused_until_the_first_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = DiskStorage.lock(&path).unwrap();
+        assert_eq!(DiskStorage.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        drop(DiskStorage.lock(&path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"lock");
+    }
+
+    #[test]
+    fn released_pages_keep_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        DiskStorage.create(&path, 8192, Blocks::Reserved).unwrap();
+        fs::write(&path, [7; 8192]).unwrap();
+        let region = DiskStorage.map(&path, 8192).unwrap();
+        region.populate(0..8192).unwrap();
+        region.sync(0..8192).unwrap();
+        region.release(0..8192).unwrap();
+        region.read_ahead(0..8192).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [7; 8192]);
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_not_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, [7; 100]).unwrap();
+        assert!(DiskStorage.map(&path, 4096).unwrap_err().to_string().contains("100 bytes"));
+    }
+
+    #[test]
+    fn reserving_a_sparse_file_keeps_its_size_and_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        DiskStorage.create(&path, 10_000, Blocks::Sparse).unwrap();
+        DiskStorage.reserve(&path, 0..8192).unwrap();
+        assert_eq!(DiskStorage.file_bytes(&path).unwrap(), Some(10_000));
+        assert!(DiskStorage.create(&path, 10_000, Blocks::Sparse).is_err());
+    }
+}

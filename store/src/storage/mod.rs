@@ -1,0 +1,147 @@
+//! The seam between the store and where its bytes live: a disk, or memory in tests.
+//! Everything in this crate that touches a file goes through [`Storage`], so that power cuts, full disks and failed
+//! syncs can be played out. Bytes of mapped files are written in place and count as stored only after
+//! [`Region::sync`].
+
+mod disk;
+mod memory;
+
+use std::{
+    any::Any,
+    fmt,
+    io,
+    ops::Range,
+    path::Path,
+    sync::{Arc, atomic::AtomicU8},
+    time::SystemTime,
+};
+
+use memmap2::MmapRaw;
+
+pub use self::{disk::DiskStorage, memory::MemoryStorage};
+
+/// One name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name without its folder.
+    pub name: String,
+    /// Whether it is a folder itself.
+    pub is_dir: bool,
+    /// Size in bytes; 0 for a folder.
+    pub bytes: u64,
+}
+
+/// How a new fixed-size file gets its disk blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// All at once: a full disk is an error of the creation, and no later write can fail for lack of room.
+    Reserved,
+    /// As they are needed: each range must be reserved with [`Storage::reserve`] before it is written.
+    Sparse,
+}
+
+/// Files and folders. Paths are absolute or relative to the process, as with `std::fs`.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Creates a folder and its parents; fine if it is there.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// What is in a folder, sorted by name; nothing for a folder that is not there.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Size of a file, `None` if it is not there.
+    fn file_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
+    /// When a file was last written, for retention.
+    fn modified(&self, path: &Path) -> io::Result<SystemTime>;
+    /// Makes a new file of `bytes` zero bytes; an error if it exists.
+    fn create(&self, path: &Path, bytes: u64, blocks: Blocks) -> io::Result<()>;
+    /// Gives a range of a sparse file its blocks; what is in it stays.
+    fn reserve(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
+    /// The file as memory. The file must have exactly `bytes` bytes. No file descriptor stays open.
+    fn map(&self, path: &Path, bytes: u64) -> io::Result<Region>;
+    /// A whole small file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Writes a whole small file and syncs it; what was there is replaced (not atomically: write beside, then rename).
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Gives a file another name, replacing what has that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Deletes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Deletes a folder with everything in it; fine if it is not there.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes the names in a folder survive a power cut.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock on a file (made if need be, never emptied), held until the value is dropped.
+    /// `WouldBlock` if another process, or another store of this process, holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+}
+
+/// The bytes of one file in memory, shared with the page cache or with the fake disk.
+pub struct Region {
+    pub(crate) memory: Memory,
+    pub(crate) backing: Arc<dyn Backing>,
+}
+
+impl Region {
+    /// Writes the range to the disk and waits for it.
+    pub fn sync(&self, range: Range<usize>) -> io::Result<()> {
+        self.backing.sync(&self.memory, range)
+    }
+
+    /// Makes the pages of the range present and writable, so that a later write into them does not enter the kernel.
+    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        self.backing.populate(&self.memory, range)
+    }
+
+    /// Reads the pages of the range from the disk if they are not in memory. A bad page is an error here, where
+    /// touching it would end the process.
+    pub fn read_ahead(&self, range: Range<usize>) -> io::Result<()> {
+        self.backing.read_ahead(&self.memory, range)
+    }
+
+    /// Gives the range back to the page cache: the process no longer counts it as resident. Nothing is lost.
+    pub fn release(&self, range: Range<usize>) -> io::Result<()> {
+        self.backing.release(&self.memory, range)
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("bytes", &self.memory.bytes()).finish_non_exhaustive()
+    }
+}
+
+/// Where the bytes of a [`Region`] lie. Both kinds may be written through the pointer for as long as the value lives.
+pub enum Memory {
+    /// A shared mapping of a file.
+    Mapped(MmapRaw),
+    /// Plain memory, shared by every mapping of one fake file. Atomics, so that it may be written while shared.
+    Heap(Arc<[AtomicU8]>),
+}
+
+impl Memory {
+    /// First byte. Valid for reads and writes over [`Memory::bytes`] for as long as `self` lives.
+    pub(crate) fn base(&self) -> *mut u8 {
+        match self {
+            Memory::Mapped(map) => map.as_mut_ptr(),
+            Memory::Heap(bytes) => bytes.as_ptr().cast_mut().cast(),
+        }
+    }
+
+    /// Size in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Memory::Mapped(map) => map.len(),
+            Memory::Heap(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// What a kind of storage does to a range of a mapped file.
+pub trait Backing: Send + Sync {
+    /// See [`Region::sync`].
+    fn sync(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
+    /// See [`Region::populate`].
+    fn populate(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
+    /// See [`Region::read_ahead`].
+    fn read_ahead(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
+    /// See [`Region::release`].
+    fn release(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
+}
