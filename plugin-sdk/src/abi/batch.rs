@@ -168,14 +168,17 @@ impl<'a> BatchWriter<'a> {
     #[inline]
     pub fn push_entry(&mut self, queue_offset: u64, physical_offset: u64, tags_code: i64) -> Result<(), BatchError> {
         let entry = Record { queue_offset, physical_offset, tags_code, ..Record::default() };
-        self.push_fields(&entry, [0; 3])
+        self.push_fields(&entry, [0; 4])
     }
 
-    /// Adds a message, in a batch of [`Hook::Records`]. All or nothing: after `Full` the batch is as before.
+    /// Adds a message, in a batch of [`Hook::Records`]; a batch of entries takes only its first fields. All or nothing: after `Full` the batch is as before.
     #[inline]
     pub fn push_record(&mut self, record: &Record<'_>, tokens: &[TokenBytes]) -> Result<(), BatchError> {
         let tokens = tokens.as_flattened();
         let properties = record.properties;
+        if self.head.hook == Hook::Entries {
+            return self.push_fields(record, [0; 4]);
+        }
         if properties.len() > PROPERTIES_BYTES_MAX || tokens.len() > 8 * PROPERTIES_BYTES_MAX {
             return Err(BatchError::PropertiesTooLong);
         }
@@ -187,19 +190,17 @@ impl<'a> BatchWriter<'a> {
         if self.count >= self.records_max || pad8(end) > self.arena.len() {
             return Err(BatchError::Full);
         }
-        let offsets = [properties_off, tokens_off, if shown == 0 { 0 } else { body_off }];
-        self.push_fields(record, offsets.map(|offset| offset as u32))?;
+        let places = [properties_off, tokens_off, tokens.len() / TOKEN_BYTES, if shown == 0 { 0 } else { body_off }];
+        self.push_fields(record, places.map(|place| place as u32))?;
         self.arena[tokens_off..properties_off].copy_from_slice(tokens);
         self.arena[properties_off..body_off].copy_from_slice(properties);
         self.arena[body_off..end].copy_from_slice(&record.body[..shown]);
         self.arena[end..pad8(end)].fill(0);
-        let n_tokens = (tokens.len() / TOKEN_BYTES) as u32;
-        self.put(self.records_off + (self.count - 1) * self.stride + record_at::N_TOKENS, &n_tokens.to_le_bytes());
         self.end = pad8(end);
         Ok(())
     }
 
-    fn push_fields(&mut self, record: &Record<'_>, offsets: [u32; 3]) -> Result<(), BatchError> {
+    fn push_fields(&mut self, record: &Record<'_>, places: [u32; 4]) -> Result<(), BatchError> {
         if self.count >= self.records_max {
             return Err(BatchError::Full);
         }
@@ -208,11 +209,11 @@ impl<'a> BatchWriter<'a> {
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        let [properties_off, tokens_off, body_off] = offsets;
+        let [properties_off, tokens_off, n_tokens, body_off] = places;
         let properties_len = record.properties.len() as u32;
         let halves = [record.sys_flag, record.queue_id, record.reconsume, record.flags, properties_off, properties_len]
             .into_iter()
-            .chain([tokens_off, 0, body_off, record.body.len() as u32]);
+            .chain([tokens_off, n_tokens, body_off, record.body.len() as u32]);
         for (place, half) in bytes[record_at::SYS_FLAG..].chunks_exact_mut(4).zip(halves) {
             place.copy_from_slice(&half.to_le_bytes());
         }
@@ -244,10 +245,6 @@ impl<'a> BatchWriter<'a> {
         put(header_at::PLUGIN_EPOCH, &head.plugin_epoch.to_le_bytes());
         arena[..HEADER_BYTES].copy_from_slice(&header);
         end
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.arena[at..at + bytes.len()].copy_from_slice(bytes);
     }
 }
 
