@@ -6,7 +6,7 @@ use std::fmt;
 /// Declares one table of codes: a constant per name and the name of each number.
 macro_rules! codes {
     ($table:ident { $($name:ident = $number:literal,)+ }) => {
-        #[expect(missing_docs, reason = "the names are RocketMQ's own; what each means is in docs/protocol.md")]
+        #[expect(missing_docs, reason = "the names are RocketMQ's own and say what is meant")]
         impl $table {
             $(pub const $name: Self = Self($number);)+
 
