@@ -312,6 +312,17 @@ impl MappedFileQueue {
         Ok(())
     }
 
+    /// Makes zeros of what lies in the last file behind `wrote()`, and gives its blocks back. No file may be mapped.
+    pub(crate) fn wipe_tail(&self) -> Result<(), StoreError> {
+        let (wrote, end) = (self.wrote(), self.end_offset());
+        if self.is_empty() || wrote >= end {
+            return Ok(());
+        }
+        let start = end - self.file_bytes;
+        let path = file_path(&self.dir, start);
+        self.storage.wipe(&path, wrote.max(start) - start..self.file_bytes).at_path("wiping the end of", &path)
+    }
+
     /// Deletes the files that end at or before `offset`, but never the last; returns how many.
     pub(crate) fn delete_before(&self, offset: u64) -> Result<usize, StoreError> {
         let mut deleted = 0;

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use crate::consume_queue::ConsumeQueue;
 use crate::offsets::QueueOffset;
 
 /// One queue of one topic.
@@ -21,6 +22,8 @@ pub struct Queue {
     /// The first readable message. Written by recovery and retention only.
     min: AtomicI64,
     deleted: AtomicBool,
+    /// Its entries on disk; there from the first dispatched message on.
+    files: OnceLock<Arc<ConsumeQueue>>,
 }
 
 impl Queue {
@@ -32,6 +35,7 @@ impl Queue {
             max: AtomicI64::new(0),
             min: AtomicI64::new(0),
             deleted: AtomicBool::new(false),
+            files: OnceLock::new(),
         }
     }
 
@@ -92,6 +96,27 @@ impl Queue {
         self.min.store(min.0, Ordering::Release);
     }
 
+    /// The queue's entries on disk; `None` before its first message was dispatched.
+    pub(crate) fn files(&self) -> Option<&Arc<ConsumeQueue>> {
+        self.files.get()
+    }
+
+    /// Gives the queue its files, found or newly made, and takes its bounds from them. Scan and dispatcher only.
+    pub(crate) fn attach(&self, files: Arc<ConsumeQueue>) -> Arc<ConsumeQueue> {
+        let files = self.files.get_or_init(|| files);
+        self.publish_min(files.first());
+        self.publish_max(files.end());
+        self.raise_next_append(files.end());
+        Arc::clone(files)
+    }
+
+    /// Recovery has cut the queue at `end`: the next message goes there.
+    pub(crate) fn restart_at(&self, end: QueueOffset) {
+        self.min.fetch_min(end.0, Ordering::AcqRel);
+        self.publish_max(end);
+        self.next_append.store(end.0, Ordering::Release);
+    }
+
     /// After this every holder of the queue sees that its topic is gone.
     pub(crate) fn mark_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
@@ -143,6 +168,12 @@ impl QueueMap {
                 queue
             }
         }
+    }
+
+    /// Marks a topic's queues as deleted; they stay in the map.
+    pub(crate) fn mark_deleted(&self, topic: &str) {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.get(topic).into_iter().flatten().for_each(|queue| queue.mark_deleted());
     }
 
     /// Takes a topic's queues out, marked as deleted.

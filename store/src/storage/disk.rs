@@ -5,7 +5,7 @@
 use std::{
     any::Any,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Seek, Write},
     ops::Range,
     path::Path,
     sync::Arc,
@@ -72,6 +72,22 @@ impl Storage for DiskStorage {
 
     fn reserve(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
         reserve(&OpenOptions::new().write(true).open(path)?, range, false)
+    }
+
+    fn wipe(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).open(path)?;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&file, flags, range.start, range.end - range.start) {
+            // A file system without holes: written zeros read the same.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                (&file).seek(io::SeekFrom::Start(range.start))?;
+                write_zeros(&file, range.end - range.start)
+            }
+            done => Ok(done?),
+        }
     }
 
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region> {

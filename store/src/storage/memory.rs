@@ -193,6 +193,13 @@ impl Storage for MemoryStorage {
         lock(&self.disk).take_room(range.end - range.start)
     }
 
+    fn wipe(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        for byte in &self.file(path)?.seen[range.start as usize..range.end as usize] {
+            byte.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region> {
         let file = self.file(path)?;
         if file.seen.len() as u64 != bytes {

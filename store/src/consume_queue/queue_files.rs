@@ -1,0 +1,345 @@
+//! The entries of one queue in their row of files: append, read, binary search, cut, delete.
+//! Written by the dispatcher and by recovery only, read by anyone. Must hold: `end_physical` is where the last entry's
+//! record ends, so that a record dispatched twice is recognised.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use super::entry::{BLANK, ENTRY_BYTES, decode};
+use super::open_queues::{OpenQueues, UseMark};
+use crate::error::StoreError;
+use crate::filter::QueueEntry;
+use crate::mapped_file_queue::MappedFileQueue;
+use crate::offsets::{PhysicalOffset, QueueOffset};
+use crate::storage::Storage;
+
+/// Pages are made present ahead of the writer in steps as large as what the file holds already, up to this.
+const POPULATE_BYTES_MAX: u64 = 256 * 1024;
+const PAGE_BYTES: u64 = 4096;
+const ENTRY: u64 = ENTRY_BYTES as u64;
+
+/// Where all consume queues lie and how they are made.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) root: PathBuf,
+    /// Size of every file, a multiple of the entry's.
+    pub(crate) file_bytes: u64,
+    pub(crate) open_queues: OpenQueues,
+}
+
+/// One queue's entries on disk.
+#[derive(Debug)]
+pub(crate) struct ConsumeQueue {
+    placement: Arc<Placement>,
+    files: MappedFileQueue,
+    /// End of the last entry's record in the commit log; 0 without entries.
+    end_physical: AtomicI64,
+    /// Where the record of the first entry held starts; negative if unknown or filler.
+    first_physical: AtomicI64,
+    /// Pages below are present already.
+    populated: AtomicU64,
+    mark: UseMark,
+}
+
+impl ConsumeQueue {
+    /// Opens the queue's folder, which need not exist, and finds its end.
+    pub(crate) fn open(placement: &Arc<Placement>, topic: &str, id: i32) -> Result<Arc<Self>, StoreError> {
+        let dir = placement.root.join(topic).join(id.to_string());
+        let files = MappedFileQueue::open(Arc::clone(&placement.storage), dir, placement.file_bytes)?;
+        let queue = Self {
+            placement: Arc::clone(placement),
+            files,
+            end_physical: AtomicI64::new(0),
+            first_physical: AtomicI64::new(-1),
+            populated: AtomicU64::new(0),
+            mark: UseMark::default(),
+        };
+        queue.find_end()?;
+        Ok(Arc::new(queue))
+    }
+
+    /// The first offset the files hold, filler included.
+    pub(crate) fn first(&self) -> QueueOffset {
+        QueueOffset((self.files.min_offset() / ENTRY) as i64)
+    }
+
+    /// One past the last entry.
+    pub(crate) fn end(&self) -> QueueOffset {
+        QueueOffset((self.files.wrote() / ENTRY) as i64)
+    }
+
+    /// Whether the queue has no file: its first entry may stand anywhere.
+    pub(crate) fn is_new(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Where the record of the last entry ends in the commit log; 0 without entries.
+    pub(crate) fn end_physical(&self) -> PhysicalOffset {
+        PhysicalOffset(self.end_physical.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn mark(&self) -> &UseMark {
+        &self.mark
+    }
+
+    /// Gives all mappings back; they are made again when needed.
+    pub(crate) fn unmap(&self) {
+        self.files.unmap_before(u64::MAX);
+    }
+
+    fn touch(self: &Arc<Self>) {
+        self.placement.open_queues.touch(&self.mark, || Arc::downgrade(self));
+    }
+
+    /// Lets a queue without files begin at `first`: what lies before it in its file is filled with blanks.
+    pub(crate) fn begin_at(self: &Arc<Self>, first: QueueOffset) -> Result<(), StoreError> {
+        assert!(self.is_new() && first.0 > 0, "the queue {self:?} cannot begin at {first}");
+        self.touch();
+        let at = byte_of(first);
+        self.files.create_at(at)?;
+        self.fill_with_blanks(at)
+    }
+
+    /// Fills the places up to the byte `end` with blanks.
+    fn fill_with_blanks(&self, end: u64) -> Result<(), StoreError> {
+        let chunk = BLANK.repeat(1024);
+        while self.files.wrote() < end {
+            let left = usize::try_from(end - self.files.wrote()).unwrap_or(usize::MAX);
+            self.files.append(&chunk[..left.min(chunk.len())])?;
+        }
+        Ok(())
+    }
+
+    /// Fills the places from the end up to `next` with blanks, so that `next` gets its own place: entries in between
+    /// were lost.
+    pub(crate) fn skip_to(self: &Arc<Self>, next: QueueOffset) -> Result<(), StoreError> {
+        self.touch();
+        self.fill_with_blanks(byte_of(next))
+    }
+
+    /// Appends encoded entries; `end_physical` is where the record of the last one ends.
+    pub(crate) fn append(self: &Arc<Self>, entries: &[u8], end_physical: PhysicalOffset) -> Result<(), StoreError> {
+        debug_assert!(entries.len().is_multiple_of(ENTRY_BYTES) && !entries.is_empty());
+        self.touch();
+        self.populate_ahead(entries.len() as u64)?;
+        let at = self.files.append(entries)?;
+        if at == self.files.min_offset() {
+            let first = entries.first_chunk().map_or(-1, |first| decode(first, QueueOffset(0)).physical_offset.0);
+            self.first_physical.store(first, Ordering::Release);
+        }
+        self.end_physical.store(end_physical.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes the pages that the next appends need present in one go, instead of by one fault each.
+    fn populate_ahead(&self, adding: u64) -> Result<(), StoreError> {
+        let at = self.files.wrote();
+        let populated = self.populated.load(Ordering::Relaxed);
+        if at + adding <= populated {
+            return Ok(());
+        }
+        let Some(file) = self.files.file_for(at)? else { return Ok(()) };
+        let from = at - file.start();
+        // A queue with few messages gets no more than it needs.
+        let step = (from & !(PAGE_BYTES - 1)).min(POPULATE_BYTES_MAX);
+        if step == 0 {
+            return Ok(());
+        }
+        let end = (from + adding.max(step)).next_multiple_of(PAGE_BYTES).min(file.bytes() as u64);
+        file.reserve(&*self.placement.storage, end)?;
+        let begin = from & !(PAGE_BYTES - 1);
+        if let Err(error) = file.populate(begin as usize..end as usize) {
+            // Only speed is lost: the blocks are there.
+            tracing::debug!(path = %file.path().display(), %error, "pages of a consume queue not populated ahead");
+        }
+        self.populated.store(file.start() + end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The entry at `offset`, if the files hold it.
+    pub(crate) fn entry_at(self: &Arc<Self>, offset: QueueOffset) -> Result<Option<QueueEntry>, StoreError> {
+        self.touch();
+        self.read_entry(offset)
+    }
+
+    fn read_entry(&self, offset: QueueOffset) -> Result<Option<QueueEntry>, StoreError> {
+        if offset < self.first() {
+            return Ok(None);
+        }
+        let slice = self.files.slice(byte_of(offset), ENTRY_BYTES)?;
+        Ok(slice.as_deref().and_then(|bytes| bytes.first_chunk()).map(|bytes| decode(bytes, offset)))
+    }
+
+    /// Reads entries from `from` on into `out`, as many as fit, ending at the end of the file or at `end`. Returns how
+    /// many; 0 if there is none at `from`.
+    pub(crate) fn read(
+        self: &Arc<Self>,
+        from: QueueOffset,
+        end: QueueOffset,
+        out: &mut [QueueEntry],
+    ) -> Result<usize, StoreError> {
+        self.touch();
+        let wanted = usize::try_from(end.0 - from.0).unwrap_or(0).min(out.len());
+        if from.0 < 0 || wanted == 0 {
+            return Ok(0);
+        }
+        let Some(slice) = self.files.slice_up_to(byte_of(from), wanted * ENTRY_BYTES)? else { return Ok(0) };
+        let (entries, _) = slice.as_chunks::<ENTRY_BYTES>();
+        let mut offset = from;
+        for (place, bytes) in out.iter_mut().zip(entries) {
+            *place = decode(bytes, offset);
+            offset.0 += 1;
+        }
+        Ok(entries.len().min(out.len()))
+    }
+
+    /// One past the last entry of the file that holds `offset`.
+    pub(crate) fn file_end_after(&self, offset: QueueOffset) -> QueueOffset {
+        let file_bytes = self.files.file_bytes();
+        let at = byte_of(offset);
+        QueueOffset(((at - at % file_bytes + file_bytes) / ENTRY) as i64)
+    }
+
+    /// The first offset in `from..end` whose entry fails `holds`, which must hold for a prefix and fail for the rest;
+    /// `end` if it never fails.
+    pub(crate) fn partition_point(
+        self: &Arc<Self>,
+        (from, end): (QueueOffset, QueueOffset),
+        holds: impl FnMut(&QueueEntry) -> Result<bool, StoreError>,
+    ) -> Result<QueueOffset, StoreError> {
+        self.touch();
+        self.search((from, end), holds)
+    }
+
+    fn search(
+        &self,
+        (from, end): (QueueOffset, QueueOffset),
+        mut holds: impl FnMut(&QueueEntry) -> Result<bool, StoreError>,
+    ) -> Result<QueueOffset, StoreError> {
+        let (mut low, mut high) = (from.0, end.0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let held = match self.read_entry(QueueOffset(middle))? {
+                Some(entry) => holds(&entry)?,
+                None => false,
+            };
+            if held {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(QueueOffset(low))
+    }
+
+    /// Finds where the entries end in files found on disk: the last file that has any, and in it the last written one.
+    /// Entries fill a file from its start, so the written ones are a prefix.
+    fn find_end(&self) -> Result<(), StoreError> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let file_entries = (self.files.file_bytes() / ENTRY) as i64;
+        let first = self.first();
+        let mut file_end = self.end();
+        let end = loop {
+            let file_start = QueueOffset(file_end.0 - file_entries);
+            let end = self.search((file_start, file_end), |entry| Ok(entry.is_written()))?;
+            if end > file_start || file_start <= first {
+                break end;
+            }
+            file_end = file_start;
+        };
+        self.finish_at(end)?;
+        if let Some(entry) = self.read_entry(first)? {
+            self.first_physical.store(if entry.is_blank() { -1 } else { entry.physical_offset.0 }, Ordering::Release);
+        }
+        self.unmap();
+        Ok(())
+    }
+
+    /// Makes `end` the end of the queue and forgets what lies behind it.
+    fn finish_at(&self, end: QueueOffset) -> Result<(), StoreError> {
+        let last = if end > self.first() { self.read_entry(QueueOffset(end.0 - 1))? } else { None };
+        self.files.truncate(byte_of(end))?;
+        self.populated.store(0, Ordering::Relaxed);
+        self.end_physical.store(last.map_or(0, |entry| entry.physical_end().0), Ordering::Release);
+        Ok(())
+    }
+
+    /// Cuts the entries whose record ends behind `log_end`. Returns whether there were any. What is cut is
+    /// wiped, so that no later start takes it for entries; with `tail_suspect` so is what lies behind an end that
+    /// needs no cut.
+    pub(crate) fn truncate_to(
+        self: &Arc<Self>,
+        log_end: PhysicalOffset,
+        tail_suspect: bool,
+    ) -> Result<bool, StoreError> {
+        let (first, end) = (self.first(), self.end());
+        let new_end = if end > first && self.end_physical() > log_end {
+            let kept =
+                |entry: &QueueEntry| Ok(entry.is_written() && entry.physical_end() <= log_end);
+            self.search((first, end), kept)?
+        } else {
+            end
+        };
+        if new_end < end || tail_suspect {
+            self.cut_at(new_end)?;
+        }
+        Ok(new_end < end)
+    }
+
+    /// Ends the queue at `end` and wipes what lies behind it.
+    pub(crate) fn cut_at(&self, end: QueueOffset) -> Result<(), StoreError> {
+        self.finish_at(end)?;
+        self.unmap();
+        self.files.wipe_tail()
+    }
+
+    /// The first offset whose record the log still holds when it begins at `log_min`; the end if none is left.
+    pub(crate) fn min_for(self: &Arc<Self>, log_min: PhysicalOffset) -> Result<QueueOffset, StoreError> {
+        let (first, end) = (self.first(), self.end());
+        if self.first_physical.load(Ordering::Acquire) >= log_min.0.max(0) {
+            return Ok(first);
+        }
+        if end <= first || self.end_physical() <= log_min {
+            return Ok(end);
+        }
+        self.partition_point((first, end), |entry| Ok(entry.is_blank() || entry.physical_offset < log_min))
+    }
+
+    /// Deletes the files all of whose records lie before `log_min`, never the last one.
+    pub(crate) fn delete_before(self: &Arc<Self>, log_min: PhysicalOffset) -> Result<usize, StoreError> {
+        let min = self.min_for(log_min)?;
+        let at = byte_of(min);
+        let deleted = self.files.delete_before(at - at % self.files.file_bytes())?;
+        if deleted > 0 {
+            let first = self.entry_at(self.first())?;
+            let physical = first.filter(|entry| !entry.is_blank()).map_or(-1, |entry| entry.physical_offset.0);
+            self.first_physical.store(physical, Ordering::Release);
+        }
+        Ok(deleted)
+    }
+
+    /// Writes to disk what was appended since the last flush, if that is at least `pages_min` pages.
+    pub(crate) fn flush(self: &Arc<Self>, pages_min: u64) -> Result<(), StoreError> {
+        let wrote = self.files.wrote();
+        let pending = wrote.saturating_sub(self.files.flushed());
+        if pending == 0 || pending < pages_min * PAGE_BYTES {
+            return Ok(());
+        }
+        self.touch();
+        self.files.flush(wrote).map(drop)
+    }
+
+    /// Deletes the queue's files and folder.
+    pub(crate) fn destroy(&self) -> Result<(), StoreError> {
+        self.files.destroy()
+    }
+}
+
+/// The byte of the row of files at which the entry of `offset` stands.
+fn byte_of(offset: QueueOffset) -> u64 {
+    u64::try_from(offset.0).unwrap_or(0) * ENTRY
+}

@@ -1,0 +1,179 @@
+//! All consume queues of the store: found on disk at start, made on demand, cut and corrected during recovery.
+//! Called by the store for handles, by the dispatcher for writing, by recovery and retention. Must hold: a topic's
+//! folder is read once, at open; a queue without messages has no files.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::open_queues::OpenQueues;
+use super::queue_files::{ConsumeQueue, Placement};
+use crate::consume_queue::ENTRY_BYTES;
+use crate::error::{AtPath, StoreError};
+use crate::offsets::PhysicalOffset;
+use crate::queue::{Queue, QueueMap};
+use crate::storage::Storage;
+
+/// Threads that read folders at start: more do not help one disk.
+const OPEN_THREADS_MAX: usize = 4;
+
+/// The queues of the store and their files.
+#[derive(Debug)]
+pub(crate) struct ConsumeQueues {
+    map: QueueMap,
+    placement: Arc<Placement>,
+}
+
+impl ConsumeQueues {
+    /// Opens what lies in `root`. `file_bytes` is rounded up to whole entries; at most `open_max` queues are mapped at
+    /// once. Whatever is no folder, and folders not named by a number, belong to someone else and are left alone.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        root: PathBuf,
+        file_bytes: u64,
+        open_max: usize,
+    ) -> Result<Self, StoreError> {
+        let file_bytes = file_bytes.max(1).next_multiple_of(ENTRY_BYTES as u64);
+        let open_queues = OpenQueues::new(open_max);
+        let placement = Arc::new(Placement { storage, root, file_bytes, open_queues });
+        let queues = Self { map: QueueMap::default(), placement };
+        queues.scan()?;
+        Ok(queues)
+    }
+
+    /// Opens every queue found, several topics at a time.
+    fn scan(&self) -> Result<(), StoreError> {
+        let root = &self.placement.root;
+        let mut topics = self.placement.storage.list(root).at_path("listing", root)?;
+        topics.retain(|entry| entry.is_dir);
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let work = || {
+            while let Some(topic) = topics.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.scan_topic(&topic.name) {
+                    next.store(topics.len(), Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(OPEN_THREADS_MAX).min(topics.len());
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn scan_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let dir = self.placement.root.join(topic);
+        for entry in self.placement.storage.list(&dir).at_path("listing", &dir)? {
+            let Some(id) = entry.name.parse::<i32>().ok().filter(|_| entry.is_dir) else { continue };
+            let files = ConsumeQueue::open(&self.placement, topic, id)?;
+            self.queue(topic, id).attach(files);
+        }
+        Ok(())
+    }
+
+    /// The queue; made if there is none. Its files come with its first message.
+    pub(crate) fn queue(&self, topic: &str, id: i32) -> Arc<Queue> {
+        self.map.find_or_insert(topic, id, |topic| Arc::new(Queue::new(topic, id)))
+    }
+
+    /// The queue, if anything was ever asked of it or stored in it.
+    pub(crate) fn find(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        self.map.find(topic, id)
+    }
+
+    /// Every queue.
+    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
+        self.map.all()
+    }
+
+    /// The names of all topics with a queue.
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+        self.map.topics()
+    }
+
+    /// The files of a queue, for writing into them.
+    pub(crate) fn files_of(&self, queue: &Queue) -> Result<Arc<ConsumeQueue>, StoreError> {
+        if let Some(files) = queue.files() {
+            return Ok(Arc::clone(files));
+        }
+        let files = ConsumeQueue::open(&self.placement, queue.topic(), queue.id())?;
+        Ok(queue.attach(files))
+    }
+
+    /// Up to where the log has surely been dispatched: the end of the last record any queue knows. `None` if no
+    /// queue has an entry.
+    pub(crate) fn dispatched_end(&self) -> Option<PhysicalOffset> {
+        let ends = self.all().into_iter().filter_map(|queue| queue.files().map(|files| files.end_physical()));
+        ends.max().filter(|end| end.0 > 0)
+    }
+
+    /// Recovery: cuts every queue back to the entries whose record starts before `log_end`. With `tails_suspect` (the
+    /// store was not closed) whatever a power cut may have left behind the last entry is wiped too.
+    pub(crate) fn truncate_to(&self, log_end: PhysicalOffset, tails_suspect: bool) -> Result<(), StoreError> {
+        for queue in self.all() {
+            let Some(files) = queue.files() else { continue };
+            if files.truncate_to(log_end, tails_suspect)? {
+                queue.restart_at(files.end());
+            }
+        }
+        Ok(())
+    }
+
+    /// Recovery and retention: moves the first readable offset of every queue to the first record the log still
+    /// holds.
+    pub(crate) fn correct_min(&self, log_min: PhysicalOffset) -> Result<(), StoreError> {
+        for queue in self.all() {
+            if let Some(files) = queue.files() {
+                queue.publish_min(files.min_for(log_min)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes to disk every queue with at least `pages_min` pages (of 4 KiB) not written yet.
+    pub(crate) fn flush(&self, pages_min: u64) -> Result<(), StoreError> {
+        self.all().iter().filter_map(|queue| queue.files()).try_for_each(|files| files.flush(pages_min))
+    }
+
+    /// Retention: deletes the files whose records the log no longer holds, and corrects the first readable offsets.
+    /// Returns how many files went.
+    pub(crate) fn delete_before(&self, log_min: PhysicalOffset) -> Result<usize, StoreError> {
+        let mut deleted = 0;
+        for queue in self.all() {
+            if let Some(files) = queue.files() {
+                queue.publish_min(files.min_for(log_min)?);
+                deleted += files.delete_before(log_min)?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Makes the holders of a topic's queues see that they are gone; files stay until [`Self::remove_topic`].
+    pub(crate) fn mark_deleted(&self, topic: &str) {
+        self.map.mark_deleted(topic);
+    }
+
+    /// Forgets a topic and deletes its folder. The dispatcher must be past its last record.
+    pub(crate) fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
+        for queue in self.map.remove_topic(topic) {
+            if let Some(files) = queue.files() {
+                files.destroy()?;
+            }
+        }
+        let dir = self.placement.root.join(topic);
+        self.placement.storage.remove_dir(&dir).at_path("deleting the folder", &dir)?;
+        let root = &self.placement.root;
+        self.placement.storage.sync_dir(root).at_path("syncing the folder", root)
+    }
+
+    /// The log has no file: nothing that a queue knows exists any more.
+    pub(crate) fn remove_all(&self) -> Result<(), StoreError> {
+        self.topics().iter().try_for_each(|topic| self.remove_topic(topic))
+    }
+}
