@@ -17,10 +17,6 @@ use crate::metrics::{CloseReason, Metrics, add};
 use crate::replies::{Replies, ReplyTo};
 use crate::responder::Responder;
 
-/// Flag bits of a request, and of one that wants no answer.
-const REQUEST_FLAGS: Flags = Flags(0);
-const ONEWAY_FLAGS: Flags = Flags(2);
-
 /// Why a request to the other side has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -160,7 +156,7 @@ impl Connection {
     /// As [`Self::send_oneway`], with the header kind the command names.
     pub(crate) fn post(&self, command: &mut RemotingCommand) -> Result<(), RequestError> {
         command.opaque = self.lock_calls().next_opaque();
-        command.flags = ONEWAY_FLAGS;
+        command.flags = Flags::ONEWAY;
         self.enqueue(command)
     }
 
@@ -187,7 +183,7 @@ impl Connection {
         let opaque = self.lock_calls().begin(sender).ok_or_else(|| self.closed_error())?;
         let _ends_with_this_call = CallGuard { connection: self, opaque };
         command.opaque = opaque;
-        command.flags = REQUEST_FLAGS;
+        command.flags = Flags::REQUEST;
         self.enqueue(command)?;
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer),

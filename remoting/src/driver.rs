@@ -79,6 +79,8 @@ pub(crate) struct Driver<L: Link> {
     /// Whole frames may be in the intake: handle them before reading on.
     paused: bool,
     unsent: Replies,
+    /// Nothing more is read; the connection ends for this reason once its answers are written.
+    ending: Option<CloseReason>,
     /// Bytes taken from the budget.
     charged: usize,
     frames_seen: bool,
@@ -117,6 +119,7 @@ impl<L: Link> Driver<L> {
             intake: Intake::default(),
             paused: false,
             unsent: Replies::default(),
+            ending: None,
             charged: 0,
             frames_seen: false,
             clock,
@@ -157,7 +160,8 @@ impl<L: Link> Driver<L> {
         for _ in 0..TURNS_MAX {
             let asked_to_end = self.connection.take_queued(context, &mut workspace.replies);
             self.flush(context, &mut workspace.replies)?;
-            if let Some(reason) = asked_to_end {
+            let ended = self.ending.filter(|_| workspace.replies.is_empty());
+            if let Some(reason) = asked_to_end.or(ended) {
                 return Err(reason);
             }
             if let Step::Wait = self.take_in(context, workspace)? {
@@ -197,15 +201,18 @@ impl<L: Link> Driver<L> {
     /// Reads once and handles what came.
     fn take_in(&mut self, context: &mut Context<'_>, workspace: &mut Workspace) -> Result<Step, CloseReason> {
         let limits = &self.shared.limits;
-        if workspace.replies.len() > limits.connection_bytes_max || self.connection.held() >= limits.held_requests_max {
+        if self.ending.is_some()
+            || workspace.replies.len() > limits.connection_bytes_max
+            || self.connection.held() >= limits.held_requests_max
+        {
             return Ok(Step::Wait);
         }
         let Workspace { read, replies } = workspace;
         if std::mem::take(&mut self.paused) {
-            self.handle_kept(context, replies)?;
+            self.handle_kept(replies)?;
             return Ok(Step::Again);
         }
-        if !self.shared.budget.has_any(self.connection.id(), context) {
+        if !self.shared.budget.may_read(self.connection.id(), context, !self.intake.is_empty()) {
             return Ok(Step::Wait);
         }
         if let Some(total) = self.intake.frame_longer_than(READ_BYTES) {
@@ -218,7 +225,7 @@ impl<L: Link> Driver<L> {
         };
         read[..kept].copy_from_slice(self.intake.kept());
         let received = &read[..kept + bytes];
-        let consumed = self.handle(context, received, replies)?;
+        let consumed = self.handle(received, replies)?;
         self.intake.keep(&received[consumed..]);
         Ok(Step::Again)
     }
@@ -244,14 +251,18 @@ impl<L: Link> Driver<L> {
         };
         self.intake.fill(bytes);
         if self.intake.kept().len() == total {
-            self.handle_kept(context, replies)?;
+            self.handle_kept(replies)?;
         }
         Ok(Step::Again)
     }
 
     fn read_result(&mut self, result: std::io::Result<usize>) -> Result<usize, CloseReason> {
         match result {
-            Ok(0) => Err(CloseReason::PeerClosed),
+            // What it asked before it stopped sending is still answered.
+            Ok(0) => {
+                self.ending = Some(CloseReason::PeerClosed);
+                Ok(0)
+            }
             Ok(bytes) => {
                 add(&self.shared.metrics.bytes_in, bytes as u64);
                 self.clock.active = self.clock.now;
@@ -261,16 +272,16 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    fn handle_kept(&mut self, context: &mut Context<'_>, replies: &mut Replies) -> Result<(), CloseReason> {
+    fn handle_kept(&mut self, replies: &mut Replies) -> Result<(), CloseReason> {
         let mut intake = std::mem::take(&mut self.intake);
-        let consumed = self.handle(context, intake.kept(), replies)?;
+        let consumed = self.handle(intake.kept(), replies)?;
         intake.consume(consumed);
         self.intake = intake;
         Ok(())
     }
 
     /// Hands the whole frames in `bytes` to the handler; returns how many bytes they had.
-    fn handle(&mut self, context: &mut Context<'_>, bytes: &[u8], replies: &mut Replies) -> Result<usize, CloseReason> {
+    fn handle(&mut self, bytes: &[u8], replies: &mut Replies) -> Result<usize, CloseReason> {
         let shared = Arc::clone(&self.shared);
         let connection = Arc::clone(&self.connection);
         let mut batch = Batch::new(bytes, &connection, &shared.limits, replies);
@@ -298,15 +309,15 @@ impl<L: Link> Driver<L> {
         }
         let (frames, consumed) = (batch.frames(), batch.consumed());
         add(&shared.metrics.frames_in, frames);
+        self.frames_seen |= frames > 0;
         self.paused = match batch.end() {
             Some(End::Fault(reason, what)) => {
-                self.flush(context, replies)?;
-                return Err(self.fault(reason, &what, bytes));
+                self.ending = Some(self.fault(reason, &what, bytes));
+                false
             }
             Some(End::Paused) => true,
             Some(End::MoreBytesNeeded) | None => false,
         };
-        self.frames_seen |= frames > 0;
         if consumed > 0 || self.clock.half_frame.is_none() {
             self.clock.half_frame = (consumed < bytes.len() && !self.paused).then_some(self.clock.now);
         }
@@ -325,6 +336,9 @@ impl<L: Link> Driver<L> {
             self.connection.note_unsent(unsent);
         }
         self.charged = owned;
+        if self.intake.is_empty() {
+            self.shared.budget.end_overdraft(self.connection.id());
+        }
     }
 
     /// Ends the connection when one of its deadlines has come, or has the task woken for the next.
@@ -409,6 +423,7 @@ impl<L: Link> Drop for Driver<L> {
     fn drop(&mut self) {
         self.connection.end();
         self.shared.budget.release(self.charged);
+        self.shared.budget.end_overdraft(self.connection.id());
         self.shared.metrics.count_closed(self.reason);
         tracing::debug!(peer = %self.connection.peer(), reason = %self.reason, "connection closed");
         if catch_unwind(AssertUnwindSafe(|| self.handler.closed(&self.connection))).is_err() {
@@ -416,3 +431,6 @@ impl<L: Link> Drop for Driver<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

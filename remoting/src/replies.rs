@@ -17,9 +17,6 @@ const COPIED_BODY_BYTES_MAX: usize = 512;
 /// An empty queue keeps a buffer of this size, at most, for the next frame.
 const KEPT_BYTES_MAX: usize = 4096;
 
-/// Flag bit of a frame that answers another.
-const RESPONSE_FLAG: i32 = 1;
-
 /// Whom an answer is for: what has to be remembered of a request to answer it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
@@ -88,7 +85,7 @@ impl Replies {
         if !to.oneway {
             reply.opaque = to.opaque;
             reply.kind = to.kind;
-            reply.flags = Flags(RESPONSE_FLAG);
+            reply.flags = Flags::RESPONSE;
             self.push_command(&reply);
         }
     }
@@ -239,7 +236,8 @@ mod tests {
                 target.push_body(Bytes::from(body));
             }
             queue.absorb(&mut later);
-            prop_assert!(later.is_empty() && later.len() == 0);
+            prop_assert!(later.is_empty());
+            prop_assert_eq!(later.len(), 0);
             prop_assert_eq!(queue.take_frames(), frames.len() as u64);
             prop_assert_eq!(queue.len(), expected.len());
             prop_assert_eq!(written(&mut queue, step, slices_max), expected);
