@@ -29,9 +29,10 @@ fn recorded() -> Vec<Recorded> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/traffic");
     let mut all = Vec::new();
     for name in ["broker", "namesrv", "client"] {
-        let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).unwrap();
+        let text =
+            std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).expect("the recordings are in tests/traffic");
         for line in text.lines() {
-            let exchange: Value = serde_json::from_str(line).unwrap();
+            let exchange: Value = serde_json::from_str(line).expect("a recorded line is JSON");
             for side in ["request", "reply"] {
                 let frame = &exchange[side];
                 let body = match (&frame["body"], &frame["body64"]) {
@@ -39,7 +40,12 @@ fn recorded() -> Vec<Recorded> {
                     (_, Value::String(base64)) => decode_base64(base64),
                     _ => continue,
                 };
-                all.push(Recorded { to: name.to_owned(), code: exchange["code"].as_i64().unwrap(), side, body });
+                all.push(Recorded {
+                    to: name.to_owned(),
+                    code: exchange["code"].as_i64().expect("an exchange has a code"),
+                    side,
+                    body,
+                });
             }
         }
     }
@@ -52,7 +58,7 @@ fn decode_base64(text: &str) -> Vec<u8> {
     let mut count = 0;
     let mut out = Vec::new();
     for byte in text.bytes().filter(|&byte| byte != b'=') {
-        bits = bits << 6 | ALPHABET.iter().position(|&letter| letter == byte).unwrap() as u32;
+        bits = bits << 6 | ALPHABET.iter().position(|&letter| letter == byte).expect("base64") as u32;
         count += 6;
         if count >= 8 {
             count -= 8;
@@ -68,13 +74,16 @@ fn again<T: DeserializeOwned + Serialize>(body: &[u8]) -> (Value, Value) {
     let typed: T =
         java_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(body)));
     let written = java_json::to_vec(&typed);
-    assert_keys_in_order(&java_json::from_slice(&written).unwrap());
+    assert_keys_in_order(&java_json::from_slice(&written).expect("what is written can be read"));
     // Through both forms: whoever reads the standard one reads the same.
     assert_eq!(
-        java_json::from_slice::<Value>(&java_json::to_standard(&typed)).unwrap(),
-        java_json::from_slice::<Value>(&written).unwrap()
+        java_json::from_slice::<Value>(&java_json::to_standard(&typed)).expect("standard JSON can be read"),
+        java_json::from_slice::<Value>(&written).expect("what is written can be read")
     );
-    (java_json::from_slice(body).unwrap(), java_json::from_slice(&written).unwrap())
+    (
+        java_json::from_slice(body).expect("it was read above"),
+        java_json::from_slice(&written).expect("what is written can be read"),
+    )
 }
 
 /// Java prints fields alphabetically; maps of ours are sorted too. Numbers as keys count by value, queues by topic.
