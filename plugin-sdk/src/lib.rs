@@ -36,6 +36,7 @@ mod filter;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod harness;
 mod log;
 mod message;
