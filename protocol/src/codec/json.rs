@@ -4,21 +4,52 @@
 
 use super::scan;
 use crate::command::{Command, DecodeError, Flags, HeadStart, Language, Text};
-use crate::frame::HeaderKind;
 use bytes::{BufMut, BytesMut};
 
 /// Room for the digits of any 64-bit number with its sign.
 pub(crate) const NUMBER_BYTES_MAX: usize = 20;
 
+/// What a header should have had where it is wrong. One byte, so that the scanner's results stay in registers.
+#[derive(Clone, Copy)]
+enum Wrong {
+    Object,
+    Name,
+    Colon,
+    Comma,
+    StringEnd,
+    Escape,
+    Value,
+    ContainerEnd,
+    Number,
+    HeaderEnd,
+    FewerFields,
+}
+
+impl Wrong {
+    #[cold]
+    fn at(self, at: usize) -> DecodeError {
+        let expected = match self {
+            Self::Object => "an object",
+            Self::Name => "a quoted name",
+            Self::Colon => "a colon",
+            Self::Comma => "a comma or a closing brace",
+            Self::StringEnd => "the end of a string",
+            Self::Escape => "an escape that JSON knows",
+            Self::Value => "a value",
+            Self::ContainerEnd => "the end of an object or array",
+            Self::Number => "a 32-bit number",
+            Self::HeaderEnd => "the end of the header",
+            Self::FewerFields => return DecodeError::TooManyFields,
+        };
+        DecodeError::Json { at, expected }
+    }
+}
+
 /// Fills `command` from a JSON header.
 pub(crate) fn decode<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), DecodeError> {
     let text = std::str::from_utf8(header).map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
     let mut scanner = Scanner { text, bytes: header, at: 0 };
-    scanner.white_space();
-    scanner.expect(b'{', "an object")?;
-    scanner.members(|scanner, key| scanner.head_member(key, command))?;
-    scanner.white_space();
-    if scanner.at < header.len() { Err(scanner.wrong("the end of the header")) } else { Ok(()) }
+    scanner.head(command).map_err(|wrong| wrong.at(scanner.at))
 }
 
 struct Scanner<'a> {
@@ -27,95 +58,55 @@ struct Scanner<'a> {
     at: usize,
 }
 
-/// A value that is not a container.
-enum Scalar<'a> {
+/// Where a value lies, and what it is.
+#[derive(Clone, Copy)]
+struct Span {
+    from: usize,
+    to: usize,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
     Null,
-    /// A string, or the text of a number, a boolean or (as a field's value) a whole container.
-    Text(Text<'a>),
+    /// A string without escapes, or the text of a number, a boolean or a whole container.
+    Plain,
+    /// The inside of a string with escapes.
+    Escaped,
 }
 
 impl<'a> Scanner<'a> {
-    fn wrong(&self, expected: &'static str) -> DecodeError {
-        DecodeError::Json { at: self.at, expected }
-    }
-
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    #[inline]
-    fn white_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
-        }
-    }
-
-    #[inline]
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), DecodeError> {
-        if self.peek() != Some(byte) {
-            return Err(self.wrong(expected));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// Goes through the members of an object whose brace is already behind; `member` reads one value.
-    #[inline]
-    fn members(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    fn head(&mut self, command: &mut Command<'a>) -> Result<(), Wrong> {
         self.white_space();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
+        self.expect(b'{', Wrong::Object)?;
+        let mut more = self.first_member()?;
+        while more {
+            let key = self.name()?;
+            self.head_member(self.text_of(key), command)?;
+            more = self.next_member()?;
         }
-        loop {
-            self.white_space();
-            self.expect(b'"', "a quoted name")?;
-            let key = self.string()?;
-            self.white_space();
-            self.expect(b':', "a colon")?;
-            self.white_space();
-            member(self, key)?;
-            self.white_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.wrong("a comma or a closing brace")),
-            }
-        }
+        self.white_space();
+        if self.at < self.bytes.len() { Err(Wrong::HeaderEnd) } else { Ok(()) }
     }
 
-    fn head_member(&mut self, key: Text<'a>, command: &mut Command<'a>) -> Result<(), DecodeError> {
+    fn head_member(&mut self, key: Text<'a>, command: &mut Command<'a>) -> Result<(), Wrong> {
         let key = key.to_cow();
         match key.as_ref() {
-            "code" => command.code = self.integer()?.unwrap_or(command.code),
-            "flag" => command.flags = Flags(self.integer()?.unwrap_or(command.flags.0)),
-            "opaque" => command.opaque = self.integer()?.unwrap_or(command.opaque),
-            "version" => command.version = self.integer()?.unwrap_or(command.version),
+            "code" => command.code = self.integer(command.code)?,
+            "flag" => command.flags = Flags(self.integer(command.flags.0)?),
+            "opaque" => command.opaque = self.integer(command.opaque)?,
+            "version" => command.version = self.integer(command.version)?,
             "language" => {
-                if let Scalar::Text(language) = self.value()? {
-                    command.language = language_of(&language);
+                let value = self.value()?;
+                if value.form != Form::Null {
+                    command.language = language_of(&self.text_of(value));
                 }
             }
             "remark" => {
-                if let Scalar::Text(remark) = self.value()? {
-                    command.remark = Some(remark);
-                }
+                let value = self.value()?;
+                command.remark = (value.form != Form::Null).then(|| self.text_of(value));
             }
-            "extFields" if self.peek() == Some(b'{') => {
-                self.at += 1;
-                self.members(|scanner, name| match scanner.value()? {
-                    Scalar::Null => Ok(()),
-                    Scalar::Text(value) if command.ext.push(name, value) => Ok(()),
-                    Scalar::Text(_) => Err(DecodeError::TooManyFields),
-                })?;
-            }
+            "extFields" if self.peek() == Some(b'{') => self.fields(command)?,
             _ => {
                 self.value()?;
             }
@@ -123,95 +114,177 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The rest of a string whose opening quote is behind.
-    #[inline]
-    fn string(&mut self) -> Result<Text<'a>, DecodeError> {
-        let start = self.at;
-        let mut escaped = false;
-        loop {
-            self.at = scan::quote_or_backslash(self.bytes, self.at);
-            match self.peek() {
-                Some(b'"') => break,
-                Some(_) => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                None => return Err(self.wrong("the end of a string")),
-            }
-        }
-        let raw = &self.text[start..self.at];
+    fn fields(&mut self, command: &mut Command<'a>) -> Result<(), Wrong> {
         self.at += 1;
-        Ok(Text::json(raw, escaped))
+        let mut more = self.first_member()?;
+        while more {
+            let name = self.name()?;
+            let value = self.value()?;
+            if value.form != Form::Null && !command.ext.push(self.text_of(name), self.text_of(value)) {
+                return Err(Wrong::FewerFields);
+            }
+            more = self.next_member()?;
+        }
+        Ok(())
     }
 
-    /// Steps over one escape, so that undoing it later cannot fail.
-    fn escape(&mut self) -> Result<(), DecodeError> {
+    #[inline(always)]
+    fn text_of(&self, span: Span) -> Text<'a> {
+        Text::json(&self.text[span.from..span.to], span.form == Form::Escaped)
+    }
+
+    #[inline(always)]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline(always)]
+    fn white_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn expect(&mut self, byte: u8, wrong: Wrong) -> Result<(), Wrong> {
+        if self.peek() != Some(byte) {
+            return Err(wrong);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Behind an opening brace: whether the object has a member.
+    #[inline(always)]
+    fn first_member(&mut self) -> Result<bool, Wrong> {
+        self.white_space();
+        let empty = self.peek() == Some(b'}');
+        self.at += usize::from(empty);
+        Ok(!empty)
+    }
+
+    /// Behind a member: whether there is another.
+    #[inline(always)]
+    fn next_member(&mut self) -> Result<bool, Wrong> {
+        self.white_space();
+        let byte = self.peek();
+        if !matches!(byte, Some(b',' | b'}')) {
+            return Err(Wrong::Comma);
+        }
+        self.at += 1;
+        Ok(byte == Some(b','))
+    }
+
+    /// A member's name; afterwards the scanner stands before the value.
+    #[inline(always)]
+    fn name(&mut self) -> Result<Span, Wrong> {
+        self.white_space();
+        self.expect(b'"', Wrong::Name)?;
+        let from = self.at;
+        let form = self.string()?;
+        let to = self.at - 1;
+        self.white_space();
+        self.expect(b':', Wrong::Colon)?;
+        self.white_space();
+        Ok(Span { from, to, form })
+    }
+
+    /// Steps over the rest of a string whose opening quote is behind.
+    #[inline(always)]
+    fn string(&mut self) -> Result<Form, Wrong> {
+        self.at = scan::quote_or_backslash(self.bytes, self.at);
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Form::Plain)
+            }
+            Some(_) => self.escaped_string(),
+            None => Err(Wrong::StringEnd),
+        }
+    }
+
+    /// The same from the first backslash on. Every escape is checked, so that undoing them later cannot fail.
+    fn escaped_string(&mut self) -> Result<Form, Wrong> {
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Form::Escaped);
+                }
+                Some(_) => self.escape()?,
+                None => return Err(Wrong::StringEnd),
+            }
+            self.at = scan::quote_or_backslash(self.bytes, self.at);
+        }
+    }
+
+    #[inline]
+    fn escape(&mut self) -> Result<(), Wrong> {
         let length = match self.bytes.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
             Some(b'u') if hex4(self.bytes, self.at + 2).is_some() => 6,
-            _ => return Err(self.wrong("an escape that JSON knows")),
+            _ => return Err(Wrong::Escape),
         };
         self.at += length;
         Ok(())
     }
 
-    #[inline]
-    fn value(&mut self) -> Result<Scalar<'a>, DecodeError> {
+    #[inline(always)]
+    fn value(&mut self) -> Result<Span, Wrong> {
+        let quoted = usize::from(self.peek() == Some(b'"'));
+        self.at += quoted;
+        let from = self.at;
+        let form = if quoted == 1 { self.string()? } else { self.bare_value()? };
+        Ok(Span { from, to: self.at - quoted, form })
+    }
+
+    #[inline(never)]
+    fn bare_value(&mut self) -> Result<Form, Wrong> {
         match self.peek() {
-            Some(b'"') => {
-                self.at += 1;
-                self.string().map(Scalar::Text)
-            }
             Some(b'{' | b'[') => self.container(),
             _ => self.word(),
         }
     }
 
     /// A number, `true`, `false` or `null`.
-    fn word(&mut self) -> Result<Scalar<'a>, DecodeError> {
+    fn word(&mut self) -> Result<Form, Wrong> {
         let start = self.at;
-        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E') = self.peek() {
-            self.at += 1;
+        let rest = &self.bytes[start..];
+        let letters = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E');
+        let length = rest.iter().position(|byte| !letters(byte)).unwrap_or(rest.len());
+        let word = &rest[..length];
+        let number = word.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+            && word.iter().any(u8::is_ascii_digit);
+        if !number && !matches!(word, b"null" | b"true" | b"false") {
+            return Err(Wrong::Value);
         }
-        let word = &self.text[start..self.at];
-        let number = word.as_bytes().iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
-        match word {
-            "null" => Ok(Scalar::Null),
-            "true" | "false" => Ok(Scalar::Text(Text::plain(word))),
-            _ if number && word.bytes().any(|byte| byte.is_ascii_digit()) => Ok(Scalar::Text(Text::plain(word))),
-            _ => {
-                self.at = start;
-                Err(self.wrong("a value"))
-            }
-        }
+        self.at += length;
+        Ok(if word == b"null" { Form::Null } else { Form::Plain })
     }
 
     /// Steps over an object or array however deep, without recursion; its text is the value.
-    fn container(&mut self) -> Result<Scalar<'a>, DecodeError> {
-        let start = self.at;
+    fn container(&mut self) -> Result<Form, Wrong> {
         let mut depth = 0_usize;
         loop {
-            match self.peek() {
+            let byte = self.peek();
+            self.at += 1;
+            match byte {
                 Some(b'{' | b'[') => depth += 1,
                 Some(b'}' | b']') => depth -= 1,
                 Some(b'"') => {
-                    self.at += 1;
                     self.string()?;
-                    continue;
                 }
                 Some(_) => {}
-                None => return Err(self.wrong("the end of an object or array")),
+                None => return Err(Wrong::ContainerEnd),
             }
-            self.at += 1;
             if depth == 0 {
-                return Ok(Scalar::Text(Text::plain(&self.text[start..self.at])));
+                return Ok(Form::Plain);
             }
         }
     }
 
-    /// A 32-bit number, bare or in quotes; `None` for null.
-    #[inline]
-    fn integer(&mut self) -> Result<Option<i32>, DecodeError> {
+    /// A 32-bit number, bare or in quotes; `before` for null.
+    fn integer(&mut self, before: i32) -> Result<i32, Wrong> {
         let start = self.at;
         let negative = self.peek() == Some(b'-');
         self.at += usize::from(negative);
@@ -223,18 +296,11 @@ impl<'a> Scanner<'a> {
         }
         let ended = !matches!(self.peek(), Some(b'.' | b'e' | b'E' | b'"'));
         if self.at > digits && ended {
-            let number = if negative { -number } else { number };
-            return i32::try_from(number)
-                .map(Some)
-                .map_err(|_| DecodeError::Json { at: start, expected: "a 32-bit number" });
+            return i32::try_from(if negative { -number } else { number }).map_err(|_| Wrong::Number);
         }
         self.at = start;
-        match self.value()? {
-            Scalar::Null => Ok(None),
-            Scalar::Text(text) => {
-                text.parse_i32().map(Some).ok_or(DecodeError::Json { at: start, expected: "a 32-bit number" })
-            }
-        }
+        let value = self.value()?;
+        if value.form == Form::Null { Ok(before) } else { self.text_of(value).parse_i32().ok_or(Wrong::Number) }
     }
 }
 
@@ -248,10 +314,24 @@ fn language_of(text: &Text<'_>) -> Language {
     }
 }
 
+/// The value of each hexadecimal digit; 0xFF for every other byte.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [0xFF; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
 /// The four hexadecimal digits at `at`.
+#[inline]
 fn hex4(bytes: &[u8], at: usize) -> Option<u16> {
-    let digits = bytes.get(at..at + 4)?;
-    digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)? as u16))
+    let digits = bytes.get(at..)?.first_chunk::<4>()?;
+    let [a, b, c, d] = digits.map(|digit| u16::from(HEX_VALUES[usize::from(digit)]));
+    (a | b | c | d <= 15).then_some(a << 12 | b << 8 | c << 4 | d)
 }
 
 /// Undoes the escapes of a string that the scanner has passed.
@@ -328,10 +408,6 @@ pub(crate) fn decimal(number: i64, buffer: &mut [u8; NUMBER_BYTES_MAX]) -> &[u8]
     &buffer[start..]
 }
 
-fn write_decimal(out: &mut BytesMut, number: i32) {
-    out.put_slice(decimal(number.into(), &mut [0; NUMBER_BYTES_MAX]));
-}
-
 /// Writes the inside of a string.
 fn write_escaped(out: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
@@ -358,48 +434,74 @@ fn write_escaped(out: &mut BytesMut, text: &str) {
     }
 }
 
-/// Writes everything before the first field.
-pub(crate) fn write_start(out: &mut BytesMut, head: &HeadStart) {
-    out.put_slice(b"{\"code\":");
-    write_decimal(out, head.code);
+/// Appends several pieces with one growth of the buffer.
+#[inline(always)]
+fn put_all<const N: usize>(out: &mut BytesMut, pieces: [&[u8]; N]) {
+    let start = out.len();
+    out.resize(start + pieces.iter().map(|piece| piece.len()).sum::<usize>(), 0);
+    let mut rest = &mut out[start..];
+    for piece in pieces {
+        let (place, behind) = rest.split_at_mut(piece.len());
+        place.copy_from_slice(piece);
+        rest = behind;
+    }
 }
 
-fn write_name(out: &mut BytesMut, first: bool, name: &str) {
-    out.put_slice(if first { b",\"extFields\":{\"" } else { b",\"" });
-    write_escaped(out, name);
-    out.put_slice(b"\":\"");
+/// Writes everything before the first field.
+pub(crate) fn write_start(out: &mut BytesMut, head: &HeadStart) {
+    put_all(out, [b"{\"code\":", decimal(head.code.into(), &mut [0; NUMBER_BYTES_MAX])]);
+}
+
+const fn before_name(first: bool) -> &'static [u8] {
+    if first { b",\"extFields\":{\"" } else { b",\"" }
+}
+
+fn needs_no_escape(text: &str) -> bool {
+    scan::must_escape(text.as_bytes(), 0) == text.len()
 }
 
 /// Writes one field.
 pub(crate) fn write_field(out: &mut BytesMut, first: bool, name: &str, value: &str) {
-    write_name(out, first, name);
+    if needs_no_escape(name) && needs_no_escape(value) {
+        return put_all(out, [before_name(first), name.as_bytes(), b"\":\"", value.as_bytes(), b"\""]);
+    }
+    out.put_slice(before_name(first));
+    write_escaped(out, name);
+    out.put_slice(b"\":\"");
     write_escaped(out, value);
     out.put_slice(b"\"");
 }
 
-/// Writes one field whose value needs no escapes. Numbers are strings too: the C++ client reads nothing else.
+/// Writes one field whose value needs no escapes.
 pub(crate) fn write_number_field(out: &mut BytesMut, first: bool, name: &str, digits: &[u8]) {
-    write_name(out, first, name);
-    out.put_slice(digits);
-    out.put_slice(b"\"");
+    if needs_no_escape(name) {
+        return put_all(out, [before_name(first), name.as_bytes(), b"\":\"", digits, b"\""]);
+    }
+    out.put_slice(before_name(first));
+    write_escaped(out, name);
+    put_all(out, [b"\":\"", digits, b"\""]);
 }
 
 /// Writes everything behind the last field.
 pub(crate) fn write_end(out: &mut BytesMut, has_fields: bool, head: &HeadStart, remark: Option<&str>) {
-    out.put_slice(if has_fields { b"},\"flag\":" } else { b",\"flag\":" });
-    write_decimal(out, head.flags.0);
-    out.put_slice(b",\"language\":\"");
-    out.put_slice(head.language.name().as_bytes());
-    out.put_slice(b"\",\"opaque\":");
-    write_decimal(out, head.opaque);
+    let (mut flags, mut opaque, mut version) = ([0; NUMBER_BYTES_MAX], [0; NUMBER_BYTES_MAX], [0; NUMBER_BYTES_MAX]);
+    put_all(
+        out,
+        [
+            if has_fields { b"},\"flag\":" } else { b",\"flag\":" },
+            decimal(head.flags.0.into(), &mut flags),
+            b",\"language\":\"",
+            head.language.name().as_bytes(),
+            b"\",\"opaque\":",
+            decimal(head.opaque.into(), &mut opaque),
+        ],
+    );
     if let Some(remark) = remark {
         out.put_slice(b",\"remark\":\"");
         write_escaped(out, remark);
         out.put_slice(b"\"");
     }
-    out.put_slice(b",\"serializeTypeCurrentRPC\":\"");
-    out.put_slice(HeaderKind::Json.name().as_bytes());
-    out.put_slice(b"\",\"version\":");
-    write_decimal(out, head.version);
-    out.put_slice(b"}");
+    // The name is the one of `HeaderKind::Json`.
+    let version = decimal(head.version.into(), &mut version);
+    put_all(out, [b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", version, b"}"]);
 }

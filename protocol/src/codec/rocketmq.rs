@@ -56,18 +56,59 @@ pub(crate) fn decode<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<
     if remark != 0 {
         command.remark = Some(reader.text("remark", remark)?);
     }
-    let fields = reader.i32("extFields")?;
-    let mut fields = Reader { rest: reader.bytes("extFields", fields)? };
-    while !fields.rest.is_empty() {
-        let length = fields.i16("the length of a field's name")?;
-        let name = fields.text("a field's name", length.into())?;
-        let length = fields.i32("the length of a field's value")?;
-        let value = fields.text("a field's value", length)?;
-        if !command.ext.push(name, value) {
+    let length = reader.i32("extFields")?;
+    let fields = reader.bytes("extFields", length)?;
+    // Lengths below 128 are UTF-8 too, so most often one check serves all texts at once.
+    match std::str::from_utf8(fields) {
+        Ok(text) => decode_fields(fields, command, |from, to| text.get(from..to).ok_or(from)),
+        Err(_) => decode_fields(fields, command, |from, to| {
+            std::str::from_utf8(&fields[from..to]).map_err(|error| from + error.valid_up_to())
+        }),
+    }
+}
+
+/// Reads the entries in `fields`; `text` gives the text of a range, or where it stops being one.
+#[inline(always)]
+fn decode_fields<'a>(
+    fields: &'a [u8],
+    command: &mut Command<'a>,
+    text: impl Fn(usize, usize) -> Result<&'a str, usize>,
+) -> Result<(), DecodeError> {
+    let mut at = 0;
+    while at < fields.len() {
+        let Some(length) = fields.get(at..).and_then(|rest| rest.first_chunk()) else {
+            return Err(too_short("the length of a field's name", 2, fields.len() - at));
+        };
+        let from = at + 2;
+        let to = end_of(from, i16::from_be_bytes(*length).into(), fields.len(), "a field's name")?;
+        let Some(length) = fields.get(to..).and_then(|rest| rest.first_chunk()) else {
+            return Err(too_short("the length of a field's value", 4, fields.len() - to));
+        };
+        let value_from = to + 4;
+        at = end_of(value_from, i32::from_be_bytes(*length), fields.len(), "a field's value")?;
+        let (name, value) = match (text(from, to), text(value_from, at)) {
+            (Ok(name), Ok(value)) => (name, value),
+            (Err(at), _) | (_, Err(at)) => return Err(DecodeError::NotUtf8 { at }),
+        };
+        if !command.ext.push(Text::plain(name), Text::plain(value)) {
             return Err(DecodeError::TooManyFields);
         }
     }
     Ok(())
+}
+
+#[cold]
+fn too_short(field: &'static str, announced: i64, room: usize) -> DecodeError {
+    DecodeError::Length { field, announced, room }
+}
+
+/// Where a text of `length` bytes ends that starts at `from`.
+#[inline(always)]
+fn end_of(from: usize, length: i32, total: usize, field: &'static str) -> Result<usize, DecodeError> {
+    match usize::try_from(length) {
+        Ok(length) if length <= total - from => Ok(from + length),
+        _ => Err(too_short(field, length.into(), total - from)),
+    }
 }
 
 /// Writes everything up to the fields' length word, without a remark.
@@ -85,10 +126,13 @@ pub(crate) fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) -> bool 
     let (Ok(name_length), Ok(value_length)) = (i16::try_from(name.len()), i32::try_from(value.len())) else {
         return false;
     };
-    out.put_i16(name_length);
-    out.put_slice(name.as_bytes());
-    out.put_i32(value_length);
-    out.put_slice(value);
+    let start = out.len();
+    out.resize(start + 6 + name.len() + value.len(), 0);
+    let (name_at, value_at) = out[start..].split_at_mut(2 + name.len());
+    name_at[..2].copy_from_slice(&name_length.to_be_bytes());
+    name_at[2..].copy_from_slice(name.as_bytes());
+    value_at[..4].copy_from_slice(&value_length.to_be_bytes());
+    value_at[4..].copy_from_slice(value);
     true
 }
 

@@ -36,6 +36,7 @@ impl<'a> ExtFields<'a> {
     }
 
     /// Appends one; false when there are too many already.
+    #[inline(always)]
     pub(crate) fn push(&mut self, name: Text<'a>, value: Text<'a>) -> bool {
         let room = self.fields.len() < EXT_FIELDS_MAX;
         if room {

@@ -79,7 +79,7 @@ impl<'b> HeadWriter<'b> {
         self
     }
 
-    /// Writes one ext field whose value is a number.
+    /// Writes one ext field whose value is a number: a string in JSON too, the C++ client reads nothing else.
     pub fn ext_i64(mut self, name: &str, value: i64) -> Self {
         let mut buffer = [0; json::NUMBER_BYTES_MAX];
         let digits = json::decimal(value, &mut buffer);

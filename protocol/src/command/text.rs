@@ -65,17 +65,25 @@ impl<'a> Text<'a> {
 
     /// The value as a decimal number; `None` when it is not one or does not fit.
     pub fn parse_i32(&self) -> Option<i32> {
-        self.to_cow().parse().ok()
+        self.parse_i64().and_then(|number| number.try_into().ok())
     }
 
     /// The value as a decimal number; `None` when it is not one or does not fit.
+    #[inline]
     pub fn parse_i64(&self) -> Option<i64> {
-        self.to_cow().parse().ok()
+        match self.as_plain() {
+            Some(text) => text.parse().ok(),
+            None => self.to_cow().parse().ok(),
+        }
     }
 
     /// Java's reading of a boolean: `true` in any case is true, anything else is false.
+    #[inline]
     pub fn parse_bool(&self) -> bool {
-        self.to_cow().eq_ignore_ascii_case("true")
+        match self.as_plain() {
+            Some(text) => text.eq_ignore_ascii_case("true"),
+            None => self.to_cow().eq_ignore_ascii_case("true"),
+        }
     }
 }
 

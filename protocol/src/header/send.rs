@@ -161,17 +161,16 @@ impl<'a> SendMessageHeader<'a> {
     /// # Errors
     /// A field that is absent or unreadable; see [`HeaderError`].
     pub fn decode(code: RequestCode, ext: &ExtFields<'a>) -> Result<Self, HeaderError> {
-        let mut values: [Option<Text<'a>>; 14] = [None; 14];
-        for (name, value) in ext.iter() {
-            if let Some(value_at) = place_of(name).and_then(|place| values.get_mut(place)) {
-                *value_at = Some(*value);
-            }
-        }
         let names = match code {
             RequestCode::SEND_MESSAGE | RequestCode::SEND_REPLY_MESSAGE => &LONG_NAMES,
             _ => &SHORT_NAMES,
         };
-        let fields = Fields { names, values };
+        let mut fields = Fields { names, values: [None; 14] };
+        for (name, value) in ext.iter() {
+            if let Some(place) = place_of(name).and_then(|place| fields.values.get_mut(place)) {
+                *place = Some(value);
+            }
+        }
         Ok(Self {
             producer_group: fields.text(0)?,
             topic: fields.text(1)?,
@@ -181,28 +180,29 @@ impl<'a> SendMessageHeader<'a> {
             sys_flag: fields.required(5)?,
             born_timestamp: fields.required(6)?,
             flag: fields.required(7)?,
-            properties: fields.values[8],
+            properties: fields.values[8].copied(),
             reconsume_times: fields.present(9)?.unwrap_or(0),
             unit_mode: fields.present(10)?.unwrap_or(false),
             max_reconsume_times: fields.present(11)?,
             batch: fields.present(12)?.unwrap_or(false),
-            broker_name: fields.values[13],
+            broker_name: fields.values[13].copied(),
         })
     }
 }
 
-struct Fields<'a> {
+/// The values by their places in the tables above.
+struct Fields<'f, 'a> {
     names: &'static [&'static str; 14],
-    values: [Option<Text<'a>>; 14],
+    values: [Option<&'f Text<'a>>; 14],
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Fields<'_, 'a> {
     fn text(&self, place: usize) -> Result<Text<'a>, HeaderError> {
-        self.values[place].ok_or(HeaderError::Missing { field: self.names[place] })
+        self.values[place].copied().ok_or(HeaderError::Missing { field: self.names[place] })
     }
 
     fn present<T: FieldValue>(&self, place: usize) -> Result<Option<T>, HeaderError> {
-        self.values[place].map_or(Ok(None), |value| T::read(self.names[place], &value))
+        self.values[place].map_or(Ok(None), |value| T::read(self.names[place], value))
     }
 
     fn required<T: FieldValue>(&self, place: usize) -> Result<T, HeaderError> {
