@@ -102,6 +102,17 @@ impl ConsumeQueue {
         self.fill_with_blanks(at)
     }
 
+    /// Deletes all files; the queue begins at 0 again.
+    pub(crate) fn start_over(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.touch();
+        self.files.destroy()?;
+        self.files.create_at(0)?;
+        self.populated.store(0, Ordering::Relaxed);
+        self.first_physical.store(-1, Ordering::Release);
+        self.end_physical.store(0, Ordering::Release);
+        Ok(())
+    }
+
     /// Fills the places up to the byte `end` with blanks.
     fn fill_with_blanks(&self, end: u64) -> Result<(), StoreError> {
         let chunk = BLANK.repeat(1024);
@@ -291,7 +302,7 @@ impl ConsumeQueue {
     }
 
     /// Ends the queue at `end` and wipes what lies behind it.
-    pub(crate) fn cut_at(&self, end: QueueOffset) -> Result<(), StoreError> {
+    fn cut_at(&self, end: QueueOffset) -> Result<(), StoreError> {
         self.finish_at(end)?;
         self.unmap();
         self.files.wipe_tail()

@@ -1,0 +1,175 @@
+//! The dispatcher: one thread that follows the commit log at its own pace and fills consume queues and index from it,
+//! then tells the listeners. Woken by appends (and by syncs, where only what is on disk may be read) while it sleeps;
+//! while busy it looks for itself, so that appends pay nothing. Idle it costs nothing.
+
+mod batch;
+mod lanes;
+mod request;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub(crate) use batch::{Dispatch, DispatchParts};
+pub use request::DelayLevels;
+pub(crate) use request::Wanted;
+
+use crate::commit_log::CommitLog;
+use crate::error::{OpenError, StoreError};
+use crate::offsets::PhysicalOffset;
+
+/// Batches that follow each other this closely make the dispatcher look for itself instead of being woken.
+const BUSY: Duration = Duration::from_micros(500);
+/// How often it looks while busy.
+const POLL: Duration = Duration::from_micros(150);
+/// How often it looks without finding anything before it asks to be woken.
+const EMPTY_POLLS_MAX: u32 = 4;
+/// How long a failed batch waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often a batch fails before the store must stop taking messages.
+const FAILURES_MAX: u32 = 30;
+
+/// The running dispatcher.
+pub(crate) struct Dispatcher {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    log: Arc<CommitLog>,
+    position: AtomicI64,
+    last_store_timestamp: AtomicI64,
+    stop: AtomicBool,
+    fault: Mutex<Option<Arc<str>>>,
+}
+
+impl Dispatcher {
+    /// Starts the thread; it goes on where `dispatch` stands.
+    pub(crate) fn start(dispatch: Dispatch) -> Result<Self, OpenError> {
+        let shared = Arc::new(Shared {
+            log: Arc::clone(dispatch.log()),
+            position: AtomicI64::new(dispatch.position().0),
+            last_store_timestamp: AtomicI64::new(dispatch.last_store_timestamp()),
+            stop: AtomicBool::new(false),
+            fault: Mutex::default(),
+        });
+        let theirs = Arc::clone(&shared);
+        let name = "dispatch";
+        let thread = thread::Builder::new().name(name.into()).spawn(move || theirs.run(dispatch));
+        let thread = thread.map_err(|source: io::Error| OpenError::Thread { name, source })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Everything before this is in queues and index, and the listeners know of it.
+    pub(crate) fn position(&self) -> PhysicalOffset {
+        PhysicalOffset(self.shared.position.load(Ordering::Acquire))
+    }
+
+    /// Store time of the last record dispatched; 0 before the first.
+    pub(crate) fn last_store_timestamp(&self) -> i64 {
+        self.shared.last_store_timestamp.load(Ordering::Acquire)
+    }
+
+    /// Why dispatch has been failing for half a minute, if it has: the store should take no more messages.
+    pub(crate) fn fault(&self) -> Option<Arc<str>> {
+        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until everything before `offset` is dispatched. False if that has not happened in time.
+    pub(crate) fn wait_for(&self, offset: PhysicalOffset, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        while self.position() < offset {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
+    }
+
+    /// Ends the thread after the batch at hand. Returns when it has ended.
+    pub(crate) fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.log.followers.dispatch.announce_and_wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the dispatcher had panicked");
+        }
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn run(&self, mut dispatch: Dispatch) {
+        let mut failures = 0;
+        let mut empty_polls = EMPTY_POLLS_MAX;
+        let mut last_batch = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            match dispatch.step() {
+                Ok(0) => {
+                    if empty_polls < EMPTY_POLLS_MAX {
+                        empty_polls += 1;
+                        thread::sleep(POLL);
+                    } else {
+                        self.sleep(&dispatch);
+                    }
+                }
+                Ok(_) => {
+                    self.position.store(dispatch.position().0, Ordering::Release);
+                    self.last_store_timestamp.store(dispatch.last_store_timestamp(), Ordering::Release);
+                    self.recovered(&mut failures);
+                    let now = Instant::now();
+                    empty_polls = if now - last_batch < BUSY { 0 } else { EMPTY_POLLS_MAX };
+                    last_batch = now;
+                }
+                Err(error) => {
+                    self.failed(&error, &mut failures);
+                    self.wait_to_retry();
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to dispatch.
+    fn sleep(&self, dispatch: &Dispatch) {
+        let news = || self.stop.load(Ordering::Acquire) || self.log.confirmed() > dispatch.position();
+        self.log.followers.dispatch.sleep(None, news);
+    }
+
+    /// Lets [`RETRY`] pass, unless the end comes; appends do not make it shorter.
+    fn wait_to_retry(&self) {
+        let until = Instant::now() + RETRY;
+        while Instant::now() < until && !self.stop.load(Ordering::Acquire) {
+            thread::sleep(RETRY / 20);
+        }
+    }
+
+    fn failed(&self, error: &StoreError, failures: &mut u32) {
+        *failures += 1;
+        if *failures == 1 {
+            tracing::error!(%error, "messages cannot be made readable; trying again every second");
+        }
+        if *failures == FAILURES_MAX {
+            tracing::error!(%error, "messages could not be made readable for long: no more are taken");
+            let reason: Arc<str> = format!("consume queues and index cannot be written: {error}").into();
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        }
+    }
+
+    fn recovered(&self, failures: &mut u32) {
+        if *failures > 0 {
+            tracing::info!(failures = *failures, "messages are made readable again");
+            *failures = 0;
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
