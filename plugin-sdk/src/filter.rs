@@ -1,15 +1,16 @@
 //! What a filter plugin is: the trait its author writes, and the words it answers with.
 //! Called by the runtime. A filter is pure: a fresh instance must give the same verdicts.
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-use crate::abi::{Decides, Refuse};
+use crate::abi::{self, Decides, Refuse};
 use crate::message::{Entry, Message};
+use crate::msgpack::Unpacker;
 
 /// A filter: configured once, prepared once for each subscription, asked once for each message.
 pub trait Filter: Sized + 'static {
-    /// Configuration from `plugins.toml`; [`NoConfig`] if there is none. Missing configuration is its `Default`.
-    type Config: DeserializeOwned + Default;
+    /// Configuration from `plugins.toml`: a struct with serde's `Deserialize` and a `Default`, or [`NoConfig`].
+    type Config: Config;
     /// A subscription made ready: whatever can be worked out before the first message.
     type Prepared: 'static;
 
@@ -38,10 +39,35 @@ pub trait Filter: Sized + 'static {
     }
 }
 
+/// What a plugin can be configured by.
+pub trait Config: Sized {
+    /// Reads the MessagePack map that `plugins.toml` became; no bytes: nothing is configured.
+    fn from_settings(settings: &[u8]) -> Result<Self, Refuse>;
+}
+
+impl<T: DeserializeOwned + Default> Config for T {
+    fn from_settings(settings: &[u8]) -> Result<Self, Refuse> {
+        if settings.is_empty() {
+            return Ok(Self::default());
+        }
+        abi::decode(settings).map_err(|error| Refuse::new(format!("configuration: {error}")))
+    }
+}
+
 /// For plugins without configuration: any key given in `plugins.toml` is refused by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Without serde on purpose, which would be most of a small plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoConfig {}
+
+impl Config for NoConfig {
+    fn from_settings(settings: &[u8]) -> Result<Self, Refuse> {
+        let mut settings = Unpacker::new(settings);
+        match settings.map() {
+            None | Some(0) => Ok(Self {}),
+            Some(_) => Err(Refuse::new(["this plugin has no setting `", settings.text().unwrap_or("?"), "`"].concat())),
+        }
+    }
+}
 
 /// What a consumer has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

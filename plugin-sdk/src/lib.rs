@@ -40,11 +40,12 @@ pub mod guest;
 pub mod harness;
 mod log;
 mod message;
+mod msgpack;
 mod plugin;
 mod runtime;
 
 pub use abi::{Decides, LogLevel, Refuse};
-pub use filter::{EntryVerdict, Filter, NoConfig, Subscription, Verdict};
+pub use filter::{Config, EntryVerdict, Filter, NoConfig, Subscription, Verdict};
 pub use log::log;
 pub use message::{Entry, Message, tags_code};
 pub use plugin::Plugin;

@@ -1,14 +1,10 @@
 //! One plugin instance without its memory: answers control messages and batches from byte slices to byte slices.
 //! Driven by `guest` inside the broker and by `harness` natively, so that both run the same code over the same bytes.
 
-use serde::Serialize;
-
-use crate::abi::{
-    self, Answer, BatchView, Decides, Description, Done, Fault, Hook, Op, PrepareRequest, Prepared, Refuse, ReleaseRequest,
-    Tested, VerdictsWriter,
-};
-use crate::filter::{EntryVerdict, Filter, Subscription, Verdict};
+use crate::abi::{BatchView, Decides, Fault, Hook, Op, Refuse, VerdictsWriter};
+use crate::filter::{Config, EntryVerdict, Filter, Subscription, Verdict};
 use crate::message::{Entry, Message};
+use crate::msgpack::{Packer, Unpacker};
 use crate::plugin::Plugin;
 
 /// A longer refusal is cut, so that it fits OUT.
@@ -34,46 +30,36 @@ impl<F: Filter> Runtime<F> {
     }
 
     /// Puts a configured filter in.
-    pub(crate) fn configure(&mut self, config: F::Config) -> Result<Done, Refuse> {
+    pub(crate) fn configure(&mut self, config: F::Config) -> Result<(), Refuse> {
         let filter = F::new(config)?;
         self.prepared.clear();
         self.filter = Some(filter);
-        Ok(Done {})
+        Ok(())
     }
 
-    fn configure_from(&mut self, request: &[u8]) -> Result<Done, Refuse> {
-        if request.is_empty() {
-            return self.configure(F::Config::default());
-        }
-        let config = abi::decode(request).map_err(|error| Refuse::new(format!("configuration: {error}")))?;
-        self.configure(config)
-    }
-
-    fn prepare(&mut self, request: &PrepareRequest) -> Result<Prepared, Refuse> {
-        let filter = self.filter.as_ref().ok_or_else(|| Refuse::new(Fault::NotConfigured.to_string()))?;
-        let subscription = Subscription {
-            topic: &request.topic,
-            group: &request.group,
-            expression_type: &request.expression_type,
-            expression: &request.expression,
-        };
-        let prepared = filter.prepare(&subscription)?;
+    fn prepare(&mut self, handle: u32, subscription: &Subscription<'_>) -> Result<Decides, Refuse> {
+        let filter = self.configured()?;
+        let prepared = filter.prepare(subscription)?;
         let decides = filter.decides(&prepared);
-        match self.prepared.binary_search_by_key(&request.handle, |(handle, _)| *handle) {
+        match self.prepared.binary_search_by_key(&handle, |(handle, _)| *handle) {
             Ok(at) => self.prepared[at].1 = prepared,
-            Err(at) => self.prepared.insert(at, (request.handle, prepared)),
+            Err(at) => self.prepared.insert(at, (handle, prepared)),
         }
-        Ok(Prepared { decides })
+        Ok(decides)
     }
 
-    fn release(&mut self, handle: u32) -> Done {
+    fn release(&mut self, handle: u32) {
         if let Ok(at) = self.prepared.binary_search_by_key(&handle, |(handle, _)| *handle) {
             self.prepared.remove(at);
         }
-        Done {}
+    }
+
+    fn configured(&self) -> Result<&F, Refuse> {
+        self.filter.as_ref().ok_or_else(|| Refuse::new("the plugin is not configured"))
     }
 
     /// How far a prepared subscription must look.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn decides(&self, handle: u32) -> Result<Decides, Fault> {
         let (filter, prepared) = self.bound(handle)?;
         Ok(filter.decides(prepared))
@@ -89,34 +75,51 @@ impl<F: Filter> Runtime<F> {
 impl<F: Plugin> Runtime<F> {
     /// Answers a control message: the length of the answer in `out`, or minus the number of a fault.
     pub fn control(&mut self, op: i32, request: &[u8], out: &mut [u8]) -> i32 {
-        let answered = match Op::from_number(op) {
-            None => return -Fault::UnknownOp.number(),
-            Some(Op::Describe) => answer(Ok(self.describe()), out),
-            Some(Op::Configure) => answer(self.configure_from(request), out),
-            Some(Op::Prepare) => answer(decoded(request).and_then(|request| self.prepare(&request)), out),
-            Some(Op::Release) => answer(decoded::<ReleaseRequest>(request).map(|it| self.release(it.handle)), out),
-            Some(Op::SelfTest) => answer(self.self_test(), out),
-        };
-        answered.map_or_else(|fault| -fault.number(), |len| len as i32)
+        let Some(op) = Op::from_number(op) else { return -Fault::UnknownOp.number() };
+        let mut answer = Packer::new(out);
+        answer.map(1);
+        match self.perform(op, request) {
+            Ok(done) => pack(answer.text("ok"), &done),
+            Err(refuse) => {
+                // Cut, so that it fits OUT.
+                let message = &refuse.message[..refuse.message.floor_char_boundary(REFUSAL_BYTES_MAX)];
+                answer.text("error").map(2).text("message").text(message).text("position");
+                match refuse.position {
+                    Some(column) => answer.number(column),
+                    None => answer.nil(),
+                };
+            }
+        }
+        answer.finish().map_or(-Fault::AnswerTooLong.number(), |len| len as i32)
+    }
+
+    fn perform(&mut self, op: Op, request: &[u8]) -> Result<Performed, Refuse> {
+        Ok(match op {
+            Op::Describe => Performed::Described {
+                name: F::NAME,
+                version: F::VERSION,
+                prepared: self.prepared.len() as u32,
+                configured: self.filter.is_some(),
+            },
+            Op::Configure => {
+                self.configure(F::Config::from_settings(request)?)?;
+                Performed::Done
+            }
+            Op::Prepare => {
+                let (handle, subscription) = prepare_request(request)?;
+                Performed::Prepared(self.prepare(handle, &subscription)?)
+            }
+            Op::Release => {
+                self.release(release_request(request)?);
+                Performed::Done
+            }
+            Op::SelfTest => Performed::Tested(self.configured()?.self_test()?),
+        })
     }
 
     /// Decides a batch into `out`: 0, or the number of a fault.
     pub fn filter(&self, batch: &[u8], out: &mut [u8]) -> i32 {
         self.decide(batch, out).map_or_else(Fault::number, |()| 0)
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            name: F::NAME.into(),
-            version: F::VERSION.into(),
-            prepared: self.prepared.len() as u32,
-            configured: self.filter.is_some(),
-        }
-    }
-
-    fn self_test(&self) -> Result<Tested, Refuse> {
-        let filter = self.filter.as_ref().ok_or_else(|| Refuse::new(Fault::NotConfigured.to_string()))?;
-        Ok(Tested { checks: filter.self_test()? })
     }
 
     fn decide(&self, batch: &[u8], out: &mut [u8]) -> Result<(), Fault> {
@@ -142,14 +145,60 @@ impl<F: Plugin> Runtime<F> {
     }
 }
 
-fn decoded<T: serde::de::DeserializeOwned>(request: &[u8]) -> Result<T, Refuse> {
-    abi::decode(request).map_err(|error| Refuse::new(error.to_string()))
+/// What a control operation came to.
+enum Performed {
+    Done,
+    Described { name: &'static str, version: &'static str, prepared: u32, configured: bool },
+    Prepared(Decides),
+    Tested(u32),
 }
 
-fn answer<T: Serialize>(result: Result<T, Refuse>, out: &mut [u8]) -> Result<usize, Fault> {
-    let mut answer = Answer::from(result);
-    if let Answer::Error(refuse) = &mut answer {
-        refuse.message.truncate(refuse.message.floor_char_boundary(REFUSAL_BYTES_MAX));
-    }
-    abi::encode(&answer, out).map_err(|_| Fault::AnswerTooLong)
+/// Writes the content of `ok`; the fields are those of the structs in `abi`.
+fn pack(answer: &mut Packer<'_>, done: &Performed) {
+    match *done {
+        Performed::Done => answer.map(0),
+        Performed::Described { name, version, prepared, configured } => {
+            answer.map(4).text("name").text(name).text("version").text(version);
+            answer.text("prepared").number(prepared).text("configured").truth(configured)
+        }
+        Performed::Prepared(decides) => answer.map(1).text("decides").text(decides.name()),
+        Performed::Tested(checks) => answer.map(1).text("checks").number(checks),
+    };
+}
+
+/// Reads the fields of `abi::PrepareRequest` in place; passes over those it does not know.
+fn prepare_request(request: &[u8]) -> Result<(u32, Subscription<'_>), Refuse> {
+    let read = || {
+        let mut subscription = Subscription { topic: "", group: "", expression_type: "", expression: "" };
+        let mut handle = None;
+        let mut request = Unpacker::new(request);
+        for _ in 0..request.map()? {
+            match request.text()? {
+                "handle" => handle = Some(request.number()?),
+                "topic" => subscription.topic = request.text()?,
+                "group" => subscription.group = request.text()?,
+                "expression_type" => subscription.expression_type = request.text()?,
+                "expression" => subscription.expression = request.text()?,
+                _ => request.skip()?,
+            }
+        }
+        Some((handle?, subscription))
+    };
+    read().ok_or_else(|| Refuse::new("the prepare request cannot be read"))
+}
+
+/// Reads `abi::ReleaseRequest`: the handle.
+fn release_request(request: &[u8]) -> Result<u32, Refuse> {
+    let read = || {
+        let mut handle = None;
+        let mut request = Unpacker::new(request);
+        for _ in 0..request.map()? {
+            match request.text()? {
+                "handle" => handle = Some(request.number()?),
+                _ => request.skip()?,
+            }
+        }
+        handle
+    };
+    read().ok_or_else(|| Refuse::new("the release request cannot be read"))
 }

@@ -141,6 +141,18 @@ pub enum Decides {
     EntriesThenTokens,
 }
 
+impl Decides {
+    /// As it stands in the answer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Entries => "entries",
+            Self::Tokens => "tokens",
+            Self::EntriesThenTokens => "entries_then_tokens",
+        }
+    }
+}
+
 /// Request of [`Op::Release`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseRequest {
