@@ -43,7 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "store/src/storage/disk.rs",
 ];
 
-const FILE_NAMES_BANNED: &[&str] = &["util", "common", "helper", "manager", "service", "impl", "base"];
+const NAMES_BANNED: &[&str] = &["util", "common", "helper", "manager", "service", "impl", "base"];
 /// Split so that this file does not offend itself.
 const MARKERS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const CALLS_BANNED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
@@ -358,13 +358,34 @@ fn functions_are_short() {
 }
 
 #[test]
-fn files_are_named_for_what_they_are() {
-    let banned = |file: &&File| FILE_NAMES_BANNED.iter().any(|word| file.name().to_lowercase().starts_with(word));
-    let files = rust_files();
-    none(
-        "a name says what is inside",
-        files.iter().filter(banned).map(|file| file.at(1, "a name for anything")).collect(),
-    );
+fn files_and_types_are_named_for_what_they_are() {
+    let mut offenders = Vec::new();
+    for file in rust_files() {
+        if NAMES_BANNED.iter().any(|word| file.name().to_lowercase().starts_with(word)) {
+            offenders.push(file.at(1, "a file name for anything"));
+        }
+        let code = code_only(&file.text);
+        let words: Vec<_> = words(&code).filter(|(_, word)| !word.is_empty()).collect();
+        for pair in words.windows(2).filter(|pair| matches!(pair[0].1, "struct" | "enum" | "trait")) {
+            let (line, name) = pair[1];
+            if camel_words(name).iter().any(|word| NAMES_BANNED.contains(&word.trim_end_matches('s'))) {
+                offenders.push(file.at(line, &format!("{name}: a type name for anything")));
+            }
+        }
+    }
+    none("a name says what is inside", offenders);
+}
+
+/// The words of a type's name, in lower case.
+fn camel_words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for character in name.chars() {
+        match words.last_mut() {
+            Some(word) if !character.is_uppercase() => word.push(character),
+            _ => words.push(character.to_lowercase().collect()),
+        }
+    }
+    words
 }
 
 #[test]
@@ -454,6 +475,7 @@ fn source_is_read_correctly() {
         !may_import("plugins/tag-filter/src/lib.rs", "waspmq-protocol")
             && !may_import("broker/Cargo.toml", "waspmq-tests")
     );
+    assert_eq!(camel_words("OffsetManager"), ["offset", "manager"]);
     let table = "[target.'cfg(unix)'.dev-dependencies]\na = { package = \"waspmq-x\", path = \"x\" }".parse().unwrap();
     assert_eq!(dependencies(&table), ["waspmq-x"]);
 }
