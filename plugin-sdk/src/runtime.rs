@@ -82,7 +82,7 @@ impl<F: Plugin> Runtime<F> {
             Ok(done) => pack(answer.text("ok"), &done),
             Err(refuse) => {
                 // Cut, so that it fits OUT.
-                let message = &refuse.message[..refuse.message.floor_char_boundary(REFUSAL_BYTES_MAX)];
+                let message = refuse.message.get(..refuse.message.floor_char_boundary(REFUSAL_BYTES_MAX)).unwrap_or("");
                 answer.text("error").map(2).text("message").text(message).text("position");
                 match refuse.position {
                     Some(column) => answer.number(column),
