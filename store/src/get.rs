@@ -290,8 +290,12 @@ impl<'a> Walk<'a> {
     /// Notes that an entry's record is not there: deleted with the oldest part of the log, or damaged.
     fn gone(&mut self, entry: &QueueEntry) -> Verdict {
         if !entry.is_blank() && entry.physical_offset >= self.log.min_offset() {
-            tracing::error!(offset = entry.physical_offset.0, size = entry.size, queue_offset = entry.queue_offset.0,
-                "a queue entry leads to no record; the message is passed over");
+            tracing::error!(
+                offset = entry.physical_offset.0,
+                size = entry.size,
+                queue_offset = entry.queue_offset.0,
+                "a queue entry leads to no record; the message is passed over"
+            );
         }
         self.removed = true;
         Verdict::Drop

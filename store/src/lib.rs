@@ -6,14 +6,39 @@ pub mod clock;
 pub mod persist;
 pub mod storage;
 
+mod checkpoint;
+mod commit_log;
+mod config;
+mod consume_queue;
+mod derived;
+mod dispatch;
 mod error;
 mod filter;
+mod flush;
+mod get;
+mod index;
 mod mapped_file;
 mod mapped_file_queue;
+mod message_store;
 mod offsets;
+mod populate;
+mod query;
 mod queue;
+mod recovery;
+mod sleeper;
 
-pub use error::StoreError;
-pub use filter::{Arrival, ArrivalListener, FILTER_BATCH_MAX, FilterRecord, MessageFilter, NoListener, QueueEntry, Verdict};
+pub use commit_log::{Append, Appended, Item, Items};
+pub use config::{FlushMode, StoreConfig};
+pub use dispatch::DelayLevels;
+pub use error::{AppendError, OpenError, StoreError};
+pub use filter::{
+    Arrival, ArrivalListener, FILTER_BATCH_MAX, FilterRecord, MessageFilter, NoListener, QueueEntry, Verdict,
+};
+pub use flush::Durability;
+pub use get::{GetRequest, GetResult, GetStatus};
+pub use index::IndexShape;
+pub use message_store::{MessageStore, ShutdownReport, StoreStats};
 pub use offsets::{PhysicalOffset, QueueOffset};
+pub use query::{Boundary, KeyQuery, QueryResult};
 pub use queue::Queue;
+pub use recovery::OpenReport;

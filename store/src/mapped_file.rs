@@ -134,8 +134,8 @@ impl MappedFile {
     }
 
     /// Makes the pages present and writable, so that writing into them does not enter the kernel.
-    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
-        self.region.populate(range)
+    pub(crate) fn populate(&self, range: Range<usize>) -> Result<(), StoreError> {
+        self.region.populate(range).at_path("populating", &self.path)
     }
 
     /// Brings the range in from the disk; a bad page is an error here instead of a signal later.
@@ -208,6 +208,11 @@ impl MappedSlice {
     /// Offset of the first byte in the row of files.
     pub(crate) fn offset(&self) -> u64 {
         self.file.start + self.range.start as u64
+    }
+
+    /// Brings the bytes in from the disk; a bad page is an error here instead of a signal later.
+    pub(crate) fn read_ahead(&self) -> Result<(), StoreError> {
+        self.file.read_ahead(self.range.clone())
     }
 
     /// A part of this slice; panics beyond its end, as slices do.

@@ -145,6 +145,19 @@ impl MappedFileQueue {
         self.flushed.fetch_min(to, Ordering::AcqRel);
     }
 
+    /// Says how much is known to be on the disk, for recovery.
+    pub(crate) fn set_flushed(&self, to: u64) {
+        self.flushed.store(to.min(self.wrote()), Ordering::Release);
+    }
+
+    /// Makes zeros of everything from `from`, where the row ends, to its file's end.
+    pub(crate) fn wipe_behind(&self, from: u64) -> Result<(), StoreError> {
+        assert!(from >= self.wrote(), "{from} is written in {}", self.dir.display());
+        let start = from - from % self.file_bytes;
+        let path = file_path(&self.dir, start);
+        self.storage.zero(&path, from - start..self.file_bytes).at_path("wiping the end of", &path)
+    }
+
     /// Called by an owner that writes through [`MappedFile::writer`] itself, after it published the bytes.
     pub(crate) fn advance_wrote(&self, to: u64) {
         debug_assert!(self.wrote.load(Ordering::Relaxed) <= to);

@@ -21,7 +21,9 @@ pub enum PersistError {
         source: io::Error,
     },
     /// Neither the table nor its backup could be understood.
-    #[error("cannot read the table {path}: {reason}, and its backup {backup} is no help: {backup_reason}; restore one of them, or move both away to start empty")]
+    #[error(
+        "cannot read the table {path}: {reason}, and its backup {backup} is no help: {backup_reason}; restore one of them, or move both away to start empty"
+    )]
     Damaged {
         /// The table.
         path: PathBuf,
@@ -169,7 +171,9 @@ fn move_aside(path: &Path) -> Result<(), PersistError> {
 }
 
 fn sync_folder(folder: &Path) -> Result<(), PersistError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| io_error("sync the folder", folder, source))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| io_error("sync the folder", folder, source))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -19,8 +19,8 @@ pub(crate) const fn encode(physical: PhysicalOffset, size: i32, tags_code: i64) 
     let s = size.to_be_bytes();
     let t = tags_code.to_be_bytes();
     [
-        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3], t[4], t[5], t[6],
-        t[7],
+        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3], t[4], t[5],
+        t[6], t[7],
     ]
 }
 

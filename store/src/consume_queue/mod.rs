@@ -7,6 +7,8 @@ mod open_queues;
 mod queue_files;
 mod table;
 
+#[cfg(test)]
+pub(crate) use entry::BLANK;
 pub(crate) use entry::{ENTRY_BYTES, encode};
 pub(crate) use queue_files::{ConsumeQueue, Placement};
 pub(crate) use table::ConsumeQueues;

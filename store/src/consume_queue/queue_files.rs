@@ -289,8 +289,7 @@ impl ConsumeQueue {
     ) -> Result<bool, StoreError> {
         let (first, end) = (self.first(), self.end());
         let new_end = if end > first && self.end_physical() > log_end {
-            let kept =
-                |entry: &QueueEntry| Ok(entry.is_written() && entry.physical_end() <= log_end);
+            let kept = |entry: &QueueEntry| Ok(entry.is_written() && entry.physical_end() <= log_end);
             self.search((first, end), kept)?
         } else {
             end

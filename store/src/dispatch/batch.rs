@@ -173,7 +173,9 @@ impl Dispatch {
         if transaction == flags::TRANSACTION_ROLLBACK {
             return Ok(true);
         }
-        let Some(at) = self.lanes.find(&self.parts.queues, record.topic(), record.queue_id())? else { return Ok(false) };
+        let Some(at) = self.lanes.find(&self.parts.queues, record.topic(), record.queue_id())? else {
+            return Ok(false);
+        };
         let Some(lane) = self.lanes.at(at) else { return Ok(false) };
         let wanted = Wanted::read(record.properties());
         let (physical_offset, store_timestamp) = (PhysicalOffset(record.physical_offset()), record.store_timestamp());
@@ -187,8 +189,9 @@ impl Dispatch {
             let tags_code = wanted.tags_code(levels, store_timestamp);
             let queue_offset = QueueOffset(record.queue_offset());
             let size = record.len() as i32;
-            self.lanes.push(at, NewEntry { queue_offset, physical_offset, size, tags_code })?;
-            placed.push(Placed { lane: at, tags_code, record });
+            if self.lanes.push(at, NewEntry { queue_offset, physical_offset, size, tags_code })? {
+                placed.push(Placed { lane: at, tags_code, record });
+            }
         }
         Ok(true)
     }
@@ -197,19 +200,19 @@ impl Dispatch {
         self.parts.index.as_ref().map_or(Ok(()), |index| index.put(&self.keys))
     }
 
-    fn tell(&self, placed: &[Placed<'_>]) {
-        let arrivals: Vec<_> = placed
-            .iter()
-            .filter_map(|placed| {
-                Some(Arrival {
-                    queue: &self.lanes.at(placed.lane)?.queue,
-                    queue_offset: QueueOffset(placed.record.queue_offset()),
-                    tags_code: placed.tags_code,
-                    store_timestamp: placed.record.store_timestamp(),
-                    record: placed.record,
-                })
+    fn tell<'a>(&'a self, placed: &[Placed<'a>]) {
+        let arrival = |placed: &Placed<'a>| {
+            let queue = &self.lanes.at(placed.lane)?.queue;
+            let queue_offset = QueueOffset(placed.record.queue_offset());
+            (queue_offset < queue.max_offset()).then_some(Arrival {
+                queue,
+                queue_offset,
+                tags_code: placed.tags_code,
+                store_timestamp: placed.record.store_timestamp(),
+                record: placed.record,
             })
-            .collect();
+        };
+        let arrivals: Vec<_> = placed.iter().filter_map(arrival).collect();
         if !arrivals.is_empty() {
             self.parts.listener.arrived(&arrivals);
         }

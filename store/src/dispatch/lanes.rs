@@ -88,15 +88,15 @@ impl Lanes {
         self.lanes[at].as_ref()
     }
 
-    /// Adds an entry to the lane at `at`.
-    pub(crate) fn push(&mut self, at: usize, entry: NewEntry) -> Result<(), StoreError> {
-        let Some(lane) = &mut self.lanes[at] else { return Ok(()) };
+    /// Adds an entry to the lane at `at`. False if the record cannot be in that queue at the place it claims.
+    pub(crate) fn push(&mut self, at: usize, entry: NewEntry) -> Result<bool, StoreError> {
+        let Some(lane) = &mut self.lanes[at] else { return Ok(false) };
         let was_clean = lane.pending.is_empty();
-        lane.push(entry)?;
+        let placed = lane.push(entry)?;
         if was_clean && !lane.pending.is_empty() {
             self.dirty.push(at);
         }
-        Ok(())
+        Ok(placed)
     }
 
     /// Appends everything pending, and makes it readable.
@@ -132,19 +132,19 @@ impl Lane {
         })
     }
 
-    fn push(&mut self, entry: NewEntry) -> Result<(), StoreError> {
+    fn push(&mut self, entry: NewEntry) -> Result<bool, StoreError> {
         let end = PhysicalOffset(entry.physical_offset.0 + i64::from(entry.size));
         if end <= self.end {
             // Dispatched before: recovery dispatches from a safe place on.
-            return Ok(());
+            return Ok(true);
         }
         if entry.queue_offset != self.next && !self.make_room(entry)? {
-            return Ok(());
+            return Ok(false);
         }
         self.pending.extend_from_slice(&encode(entry.physical_offset, entry.size, entry.tags_code));
         self.next.0 += 1;
         self.end = end;
-        Ok(())
+        Ok(true)
     }
 
     /// An entry that is not the next one. Answers whether it is now.
@@ -162,13 +162,25 @@ impl Lane {
             self.files.start_over()?;
             self.queue.publish_max(found);
             self.queue.publish_min(found);
-        } else if found > expected && found.0 - expected.0 <= (entry.physical_offset.0 - self.end.0) / RECORD_BYTES_MIN {
-            tracing::error!(topic, queue = id, expected = expected.0, found = found.0,
-                "entries of the queue are missing; their places are left empty");
+        } else if found > expected && found.0 - expected.0 <= (entry.physical_offset.0 - self.end.0) / RECORD_BYTES_MIN
+        {
+            tracing::error!(
+                topic,
+                queue = id,
+                expected = expected.0,
+                found = found.0,
+                "entries of the queue are missing; their places are left empty"
+            );
             self.files.skip_to(found)?;
         } else {
-            tracing::error!(topic, queue = id, expected = expected.0, found = found.0,
-                offset = entry.physical_offset.0, "a record claims a place it cannot have; it is not in its queue");
+            tracing::error!(
+                topic,
+                queue = id,
+                expected = expected.0,
+                found = found.0,
+                offset = entry.physical_offset.0,
+                "a record claims a place it cannot have; it is not in its queue"
+            );
             return Ok(false);
         }
         self.next = found;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::StoreError;
+use crate::error::{AtPath, StoreError};
 use crate::mapped_file::WordFile;
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
@@ -105,7 +105,7 @@ impl IndexFile {
 
     /// Gives header and slots, which are written in no order, their blocks. Their pages come one by one as they are
     /// used: there are few of them.
-    fn reserve_slots(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+    pub(super) fn reserve_slots(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         self.words.reserve(storage, 0..self.entries_at() as u64)?;
         let held = self.entry_at(self.entry_count()) as u64;
         self.ready.store(held, Ordering::Relaxed);
@@ -136,6 +136,11 @@ impl IndexFile {
     /// Where the file lies.
     pub(crate) fn path(&self) -> &Path {
         self.words.path()
+    }
+
+    /// Its name, as a number.
+    pub(crate) fn name(&self) -> Option<u64> {
+        self.path().file_name()?.to_str()?.parse().ok()
     }
 
     /// Store time of the first key.
@@ -230,13 +235,92 @@ impl IndexFile {
         self.entry_count() > 1 && begin_ms <= self.end_timestamp() && end_ms >= self.begin_timestamp()
     }
 
+    /// After an unclean stop: keeps the entries of messages before `trusted`, which were synced, and makes slots and
+    /// header anew from them, because either may be younger or older than the entries. Returns whether all of them
+    /// were whole; those behind a damaged one are dropped.
+    pub(crate) fn cut_back(&self, storage: &dyn Storage, trusted: PhysicalOffset) -> Result<bool, StoreError> {
+        let begin = self.begin_timestamp();
+        let was_counted = self.entry_count();
+        (HEADER_BYTES..self.entries_at()).step_by(SLOT_BYTES).for_each(|slot| self.words.store_i32(slot, 0));
+        let (mut number, mut used_slots) = (1, 0);
+        let mut last = (PhysicalOffset(self.words.load_i64(BEGIN_PHYSICAL_AT)), begin);
+        let mut whole = true;
+        while number < self.shape.entries {
+            let at = self.entry_at(number);
+            let physical = PhysicalOffset(self.words.load_i64(at + 4));
+            if physical >= trusted {
+                break;
+            }
+            let (hash, seconds) = (self.words.load_i32(at), self.words.load_i32(at + 12));
+            let written = (hash, physical.0, seconds) != (0, 0, 0) || number == 1 && was_counted > 1;
+            if !written || physical < last.0 || seconds < 0 {
+                whole = number >= was_counted;
+                break;
+            }
+            let slot = self.slot_at(hash);
+            let previous = self.words.load_i32(slot);
+            used_slots += i32::from(previous == 0);
+            self.words.store_i32(at + 16, previous);
+            self.words.store_i32(slot, number as i32);
+            last = (physical, begin + i64::from(seconds) * 1000 + SECONDS_CUT_MS);
+            number += 1;
+        }
+        self.words.store_i32(SLOT_COUNT_AT, used_slots);
+        self.words.store_i64(END_PHYSICAL_AT, last.0.0);
+        self.words.store_i64(END_TIMESTAMP_AT, last.1);
+        self.words.store_i32(ENTRY_COUNT_AT, number as i32);
+        let behind = self.entry_at(number) as u64..self.words.bytes() as u64;
+        storage.wipe(self.path(), behind).at_path("wiping the end of the index", self.path())?;
+        Ok(whole)
+    }
+
     /// Writes the file to disk and waits for it.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.words.sync(self.entries_at()..self.entry_at(self.entry_count()))?;
         self.words.sync(0..self.entries_at())
     }
 
-    fn slot_at(&self, hash: i32) -> usize {
+    /// The number in a slot: its newest entry, 0 for none.
+    pub(super) fn slot(&self, at: usize) -> i32 {
+        self.words.load_i32(at)
+    }
+
+    pub(super) fn set_slot(&self, at: usize, number: i32) {
+        self.words.store_i32(at, number);
+    }
+
+    /// Where the slots lie.
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+        (HEADER_BYTES..self.entries_at()).step_by(SLOT_BYTES)
+    }
+
+    pub(super) fn hash_of(&self, number: u32) -> i32 {
+        self.words.load_i32(self.entry_at(number))
+    }
+
+    pub(super) fn previous_of(&self, number: u32) -> i32 {
+        self.words.load_i32(self.entry_at(number) + 16)
+    }
+
+    /// Makes entry `keep` the next one to be written, and the header say so.
+    pub(super) fn end_with(&self, keep: u32) {
+        let used = self.slots().filter(|slot| self.slot(*slot) != 0).count();
+        self.words.store_i32(SLOT_COUNT_AT, used as i32);
+        let (end_physical, end_timestamp) = match keep {
+            ..=1 => (self.words.load_i64(BEGIN_PHYSICAL_AT), self.begin_timestamp()),
+            _ => {
+                let last = self.entry_at(keep - 1);
+                let seconds = i64::from(self.words.load_i32(last + 12));
+                (self.words.load_i64(last + 4), self.begin_timestamp() + seconds * 1000 + SECONDS_CUT_MS)
+            }
+        };
+        self.words.store_i64(END_PHYSICAL_AT, end_physical);
+        self.words.store_i64(END_TIMESTAMP_AT, end_timestamp);
+        self.words.store_i32(ENTRY_COUNT_AT, keep as i32);
+        self.ready.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn slot_at(&self, hash: i32) -> usize {
         HEADER_BYTES + SLOT_BYTES * (hash.unsigned_abs() % self.shape.slots.max(1)) as usize
     }
 

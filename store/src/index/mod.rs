@@ -2,12 +2,14 @@
 //! Derived from the commit log: the dispatcher puts keys, queries read beside it, retention deletes old files.
 //! Must hold: keys go in in the order of the log; a message dispatched twice is indexed once.
 
+mod cut_back;
 mod index_file;
 mod key;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+pub(crate) use cut_back::{IndexMark, Trust};
 pub use index_file::IndexShape;
 pub(crate) use index_file::{IndexFile, KeyEntry, Lookup};
 pub(crate) use key::TopicHash;
@@ -27,18 +29,20 @@ pub(crate) struct Index {
     files: RwLock<Vec<Arc<IndexFile>>>,
     /// Full files that are not on disk for certain yet.
     unsynced: Mutex<Vec<Arc<IndexFile>>>,
+    /// Keys of messages from here on were found missing when the index was opened.
+    lacks_from: Option<PhysicalOffset>,
 }
 
 impl Index {
-    /// Opens what lies in `dir`. After a store that was not closed, `trusted_until` is the checkpoint's index
-    /// timestamp: files with younger keys may be half-written, and are deleted; the dispatcher fills in what the log
-    /// still has of them. A file of another name or size is left alone and reported.
+    /// Opens what lies in `dir`. After a store that was not closed, `trusted` says that the keys of messages before it
+    /// were synced: they are kept, the others dropped, for the dispatcher to fill in again. A file of another name or
+    /// size is left alone and reported.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
         dir: PathBuf,
         shape: IndexShape,
-        trusted_until: Option<i64>,
+        trusted: Option<PhysicalOffset>,
     ) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         for entry in storage.list(&dir).at_path("listing", &dir)? {
@@ -48,14 +52,45 @@ impl Index {
                     "this is no index file of the configured size; it is ignored");
                 continue;
             }
-            let file = IndexFile::open(&*storage, path, shape)?;
-            if trusted_until.is_some_and(|trusted| file.end_timestamp() > trusted) {
-                storage.remove(file.path()).at_path("deleting the half-written index", file.path())?;
-                continue;
-            }
-            files.push(Arc::new(file));
+            files.push(Arc::new(IndexFile::open(&*storage, path, shape)?));
         }
-        Ok(Self { storage, clock, dir, shape, files: RwLock::new(files), unsynced: Mutex::default() })
+        let (files, unsynced) = (RwLock::new(files), Mutex::default());
+        let mut index = Self { storage, clock, dir, shape, files, unsynced, lacks_from: None };
+        if let Some(trusted) = trusted {
+            index.cut_back(trusted)?;
+        }
+        Ok(index)
+    }
+
+    /// Keeps the keys of messages before `trusted`.
+    fn cut_back(&mut self, trusted: PhysicalOffset) -> Result<(), StoreError> {
+        let files = self.files.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Some(file) = files.last().cloned() {
+            if file.end_physical() < trusted && file.room() == 0 {
+                // Full and synced before the file behind it was begun.
+                break;
+            }
+            if !file.cut_back(&*self.storage, trusted)? {
+                tracing::warn!(path = %file.path().display(), "the index is damaged; its end is built again from the log");
+                self.lacks_from = Some(file.end_physical());
+            }
+            if file.entry_count() > 1 {
+                break;
+            }
+            self.storage.remove(file.path()).at_path("deleting the empty index", file.path())?;
+            files.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether no message is indexed at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.newest().is_none()
+    }
+
+    /// From which message on the index must be filled again although it was trusted there: damage was found.
+    pub(crate) fn lacks_from(&self) -> Option<PhysicalOffset> {
+        self.lacks_from
     }
 
     fn files(&self) -> Vec<Arc<IndexFile>> {
@@ -149,7 +184,7 @@ impl Index {
 /// The name of a new file: its time as `yyyyMMddHHmmssSSS`, and in any case above the newest name, because files are
 /// read in the order of their names.
 fn next_name(now_ms: i64, newest: Option<&IndexFile>) -> String {
-    let newest = newest.and_then(|file| file.path().file_name()?.to_str()?.parse::<u64>().ok());
+    let newest = newest.and_then(IndexFile::name);
     let now = time_name(now_ms);
     newest.map_or(now, |newest| now.max(newest + 1)).to_string()
 }

@@ -10,9 +10,9 @@ use crate::storage::MemoryStorage;
 
 const DIR: &str = "/store/index";
 
-fn open(storage: &Arc<MemoryStorage>, shape: IndexShape, trusted_until: Option<i64>) -> Index {
+fn open(storage: &Arc<MemoryStorage>, shape: IndexShape, trust: Trust) -> Index {
     let clock = Arc::new(SettableClock::new(1_700_000_000_000));
-    Index::open(Arc::clone(storage) as _, clock, DIR.into(), shape, trusted_until).unwrap()
+    Index::open(Arc::clone(storage) as _, clock, DIR.into(), shape, trust).unwrap()
 }
 
 fn key(topic: &str, key: &str, physical: i64, store_timestamp: i64) -> KeyEntry {
@@ -32,7 +32,7 @@ fn find(index: &Index, hash: i32, begin_ms: i64, end_ms: i64) -> Vec<i64> {
 #[test]
 fn golden_file() {
     let storage = Arc::new(MemoryStorage::new());
-    let index = open(&storage, IndexShape { slots: 7, entries: 10 }, None);
+    let index = open(&storage, IndexShape { slots: 7, entries: 10 }, Trust::All);
     const T: i64 = 1_700_000_000_000;
     index.put(&[key("TopicA", "k1", 1000, T)]).unwrap();
     index.put(&[key("TopicA", "k2", 1200, T + 5999), key("TopicA", "k1", 1400, T + 10_000)]).unwrap();
@@ -66,7 +66,7 @@ fn names_are_times_and_always_ascend() {
     assert_eq!(time_name(1_709_251_199_999), 20240229235959999);
     assert_eq!(time_name(1_709_251_200_000), 20240301000000000);
     let storage = Arc::new(MemoryStorage::new());
-    let index = open(&storage, IndexShape { slots: 2, entries: 2 }, None);
+    let index = open(&storage, IndexShape { slots: 2, entries: 2 }, Trust::All);
     let keys: Vec<_> = (0..3).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
     index.put(&keys).unwrap();
     let names: Vec<_> = storage.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name).collect();
@@ -78,8 +78,8 @@ fn a_message_dispatched_again_is_indexed_once_and_files_survive_a_restart() {
     let storage = Arc::new(MemoryStorage::new());
     let shape = IndexShape { slots: 5, entries: 4 };
     let keys: Vec<_> = (1..=8).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
-    open(&storage, shape, None).put(&keys).unwrap();
-    let index = open(&storage, shape, None);
+    open(&storage, shape, Trust::All).put(&keys).unwrap();
+    let index = open(&storage, shape, Trust::All);
     index.put(&keys[..7]).unwrap();
     assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [800, 700, 600, 500, 400, 300, 200, 100]);
     index.put(&[key("T", "k", 900, 1_700_000_000_009)]).unwrap();
@@ -87,24 +87,59 @@ fn a_message_dispatched_again_is_indexed_once_and_files_survive_a_restart() {
 }
 
 #[test]
-fn files_younger_than_the_checkpoint_go_after_a_crash_and_old_ones_with_the_log() {
+fn after_a_crash_the_trusted_keys_stay_and_the_others_come_again() {
+    let shape = IndexShape { slots: 5, entries: 4 };
+    let keys: Vec<_> = (1..=9)
+        .map(|n| key("T", if n % 2 == 0 { "even" } else { "odd" }, n * 100, 1_700_000_000_000 + n * 1_000))
+        .collect();
+    let all = |index: &Index| (find(index, keys[1].hash, 0, i64::MAX), find(index, keys[0].hash, 0, i64::MAX));
+    for trusted in [0, 100, 101, 350, 600, 650, 1000] {
+        let storage = Arc::new(MemoryStorage::new());
+        open(&storage, shape, None).put(&keys).unwrap();
+        let index = open(&storage, shape, Some(trusted));
+        let kept = |parity: i64| {
+            (1..=9).rev().filter(|n| n % 2 == parity && n * 100 < trusted).map(|n| n * 100).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&index), (kept(0), kept(1)), "trusted up to {trusted}");
+        assert_eq!(index.lacks_from(), None);
+        assert_eq!(index.is_empty(), trusted <= 100);
+        let again = keys.partition_point(|key| key.physical_offset.0 < trusted);
+        index.put(&keys[again..]).unwrap();
+        assert_eq!(all(&index), (vec![800, 600, 400, 200], vec![900, 700, 500, 300, 100]), "trusted up to {trusted}");
+    }
+}
+
+#[test]
+fn damage_before_what_is_trusted_is_noticed() {
+    let storage = Arc::new(MemoryStorage::new());
+    let shape = IndexShape { slots: 5, entries: 10 };
+    let keys: Vec<_> = (1..=9).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
+    open(&storage, shape, None).put(&keys).unwrap();
+    let path = storage.list(Path::new(DIR)).unwrap().remove(0).name;
+    let fifth = 40 + 5 * 4 + 5 * 20;
+    storage.zero(&Path::new(DIR).join(path), fifth..fifth + 20).unwrap();
+    let index = open(&storage, shape, Some(2000));
+    assert_eq!(index.lacks_from(), Some(PhysicalOffset(400)));
+    index.put(&keys[3..]).unwrap();
+    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [900, 800, 700, 600, 500, 400, 400, 300, 200, 100]);
+}
+
+#[test]
+fn old_files_go_with_the_log() {
     let storage = Arc::new(MemoryStorage::new());
     let shape = IndexShape { slots: 5, entries: 4 };
     let keys: Vec<_> = (1..=9).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
-    open(&storage, shape, None).put(&keys).unwrap();
-    let index = open(&storage, shape, Some(1_700_000_000_006));
-    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [600, 500, 400, 300, 200, 100]);
+    let index = open(&storage, shape, None);
     index.put(&keys).unwrap();
     assert_eq!(index.delete_before(PhysicalOffset(601)).unwrap(), 2);
-    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [900, 800, 700, 600], "an equal offset is indexed again");
-    assert_eq!(index.delete_before(PhysicalOffset(i64::MAX)).unwrap(), 1);
-    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [900], "the newest file stays");
+    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [900, 800, 700]);
+    assert_eq!(index.delete_before(PhysicalOffset(i64::MAX)).unwrap(), 0, "the newest file stays");
 }
 
 #[test]
 fn flush_reports_full_files_once_and_everything_at_shutdown() {
     let storage = Arc::new(MemoryStorage::new());
-    let index = open(&storage, IndexShape { slots: 5, entries: 3 }, None);
+    let index = open(&storage, IndexShape { slots: 5, entries: 3 }, Trust::All);
     let keys: Vec<_> = (1..=3).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
     index.put(&keys).unwrap();
     storage.fail_syncs(true);
@@ -121,7 +156,7 @@ fn foreign_files_are_left_alone() {
     storage.create_dir(Path::new(DIR)).unwrap();
     storage.write(&Path::new(DIR).join("notes"), b"mine").unwrap();
     storage.write(&Path::new(DIR).join("20200101000000000"), b"short").unwrap();
-    let index = open(&storage, IndexShape { slots: 5, entries: 3 }, None);
+    let index = open(&storage, IndexShape { slots: 5, entries: 3 }, Trust::All);
     assert_eq!(index.last_update(), (0, PhysicalOffset(0)));
     assert_eq!(storage.list(Path::new(DIR)).unwrap().len(), 2);
 }
@@ -138,7 +173,7 @@ proptest! {
     ) {
         const T: i64 = 1_700_000_000_000;
         let storage = Arc::new(MemoryStorage::new());
-        let index = open(&storage, IndexShape { slots, entries }, None);
+        let index = open(&storage, IndexShape { slots, entries }, Trust::All);
         let mut time = T;
         let keys: Vec<_> = puts.iter().enumerate().map(|(n, (name, wait))| {
             time += wait;

@@ -5,8 +5,9 @@
 use std::{
     any::Any,
     fs::{self, File, OpenOptions},
-    io::{self, Seek, Write},
+    io::{self, Write},
     ops::Range,
+    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
     time::SystemTime,
@@ -82,10 +83,19 @@ impl Storage for DiskStorage {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match fallocate(&file, flags, range.start, range.end - range.start) {
             // A file system without holes: written zeros read the same.
-            Err(rustix::io::Errno::OPNOTSUPP) => {
-                (&file).seek(io::SeekFrom::Start(range.start))?;
-                write_zeros(&file, range.end - range.start)
-            }
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, range),
+            done => Ok(done?),
+        }
+    }
+
+    fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let bytes = range.end - range.start;
+        if bytes == 0 {
+            return Ok(());
+        }
+        match fallocate(&file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, range.start, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, range),
             done => Ok(done?),
         }
     }
@@ -158,19 +168,19 @@ fn reserve(file: &File, range: Range<u64>, new: bool) -> io::Result<()> {
     }
     match fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start) {
         // A file system that cannot reserve (some network ones): written zeros do it, for new files only.
-        Err(rustix::io::Errno::OPNOTSUPP) if new => write_zeros(file, range.end),
+        Err(rustix::io::Errno::OPNOTSUPP) if new => write_zeros(file, range),
         Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
         done => Ok(done?),
     }
 }
 
-fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
-    let mut left = bytes;
-    while left > 0 {
-        let step = left.min(zeros.len() as u64);
-        file.write_all(&zeros[..step as usize])?;
-        left -= step;
+    let mut at = range.start;
+    while at < range.end {
+        let step = (range.end - at).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..step as usize], at)?;
+        at += step;
     }
     Ok(())
 }
@@ -243,6 +253,19 @@ mod tests {
         region.release(0..8192).unwrap();
         region.read_ahead(0..8192).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [7; 8192]);
+    }
+
+    #[test]
+    fn zeroing_and_writing_zeros_touch_their_range_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, [7; 20_000]).unwrap();
+        DiskStorage.zero(&path, 5000..15_000).unwrap();
+        write_zeros(&OpenOptions::new().write(true).open(&path).unwrap(), 100..200).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 20_000);
+        let zero = |at: usize| (5000..15_000).contains(&at) || (100..200).contains(&at);
+        assert!(bytes.iter().enumerate().all(|(at, byte)| (*byte == 0) == zero(at)));
     }
 
     #[test]

@@ -200,6 +200,14 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        let file = self.file(path)?;
+        for byte in &file.seen[range.start as usize..range.end as usize] {
+            byte.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region> {
         let file = self.file(path)?;
         if file.seen.len() as u64 != bytes {

@@ -1,0 +1,244 @@
+//! The commit log: every message of every queue, one behind the other, in files of one size.
+//! Written by `append` (many callers, one short lock), read by dispatch, pulls and look-ups, put in order after a
+//! restart by `recovery`. What must hold: readers see whole records below `max_offset` only; nothing is appended after a
+//! sync has failed; a record never crosses a file's end.
+
+mod append;
+mod read;
+mod recovery;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use self::append::Appender;
+pub use self::append::{Append, Appended, Item, Items};
+pub(crate) use self::recovery::Start;
+use crate::{
+    clock::Clock,
+    config::{FlushMode, StoreConfig},
+    error::{AppendError, StoreError},
+    mapped_file::MappedFile,
+    mapped_file_queue::MappedFileQueue,
+    offsets::PhysicalOffset,
+    sleeper::Sleeper,
+    storage::Blocks,
+};
+
+/// How long a file that could not be made is not tried again: making one on a full disk takes long.
+const RETRY_FILE: Duration = Duration::from_secs(1);
+
+/// The log. One per store.
+#[derive(Debug)]
+pub(crate) struct CommitLog {
+    files: MappedFileQueue,
+    appender: Mutex<Appender>,
+    /// Why appends are refused, if they are; `refusing` spares the look.
+    refusal: RwLock<Option<AppendError>>,
+    refusing: AtomicBool,
+    /// One file is made at a time, ahead of need or in need.
+    making_file: Mutex<Unavailable>,
+    settings: LogSettings,
+    /// Store time, ms, of the newest record.
+    newest_ms: AtomicI64,
+    /// Where the log ended when it was opened.
+    opened_at: AtomicU64,
+    /// In [`FlushMode::Sync`]: somebody waits for what was appended.
+    sync_wanted: AtomicBool,
+    /// Beyond this offset the populate thread wants to be woken.
+    populate_at: AtomicU64,
+    /// Threads that follow the log.
+    pub(crate) followers: Followers,
+}
+
+/// Who is told that the log has grown.
+#[derive(Debug, Default)]
+pub(crate) struct Followers {
+    /// Makes pages present ahead of the log's end.
+    pub(crate) populate: Sleeper,
+    /// Syncs the log: asleep here while nothing is dirty.
+    pub(crate) flush: Sleeper,
+    /// The same thread, asleep here until somebody waits for the disk.
+    pub(crate) sync: Sleeper,
+    /// Builds queues and index.
+    pub(crate) dispatch: Sleeper,
+    /// Syncs queues and index; woken when the log was synced.
+    pub(crate) derived: Sleeper,
+}
+
+#[derive(Debug)]
+struct LogSettings {
+    store_host: std::net::SocketAddr,
+    body_bytes_max: AtomicUsize,
+    flush: FlushMode,
+    check_crc_on_recovery: bool,
+}
+
+/// The last failure to make a file, and when (on the monotonic clock) to try again.
+#[derive(Debug, Default)]
+struct Unavailable {
+    retry_at: Duration,
+    error: Option<AppendError>,
+}
+
+impl CommitLog {
+    /// Opens the files. Nothing may be appended before [`CommitLog::start_appending`].
+    pub(crate) fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let storage = Arc::clone(&config.storage);
+        let files = MappedFileQueue::open(storage, config.commit_log_dir(), config.commit_log_file_bytes)?;
+        Ok(CommitLog {
+            files: files.with_blocks(Blocks::Reserved),
+            appender: Mutex::default(),
+            refusal: RwLock::default(),
+            refusing: AtomicBool::new(false),
+            making_file: Mutex::default(),
+            settings: LogSettings {
+                store_host: config.store_host,
+                body_bytes_max: AtomicUsize::new(config.body_bytes_max),
+                flush: config.flush,
+                check_crc_on_recovery: config.check_crc_on_recovery,
+            },
+            newest_ms: AtomicI64::new(0),
+            opened_at: AtomicU64::new(0),
+            sync_wanted: AtomicBool::new(false),
+            populate_at: AtomicU64::new(0),
+            followers: Followers::default(),
+        })
+    }
+
+    /// The row of files, for flushing, populating and deletion.
+    pub(crate) fn files(&self) -> &MappedFileQueue {
+        &self.files
+    }
+
+    /// Offset of the oldest byte still held.
+    pub(crate) fn min_offset(&self) -> PhysicalOffset {
+        physical(self.files.min_offset())
+    }
+
+    /// One past the newest record.
+    pub(crate) fn max_offset(&self) -> PhysicalOffset {
+        physical(self.files.wrote())
+    }
+
+    /// One past the newest byte known to be on the disk.
+    pub(crate) fn durable(&self) -> PhysicalOffset {
+        physical(self.files.flushed())
+    }
+
+    /// How far the log may be shown to readers: what a power cut cannot take back in [`FlushMode::Sync`], everything
+    /// in [`FlushMode::Async`].
+    pub(crate) fn confirmed(&self) -> PhysicalOffset {
+        match self.settings.flush {
+            FlushMode::Sync => self.durable(),
+            FlushMode::Async => self.max_offset(),
+        }
+    }
+
+    /// Store time of the newest record, ms; 0 if nothing was stored yet.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.newest_ms.load(Ordering::Acquire)
+    }
+
+    /// Limits bodies from now on; a running broker's setting may change.
+    pub(crate) fn set_body_bytes_max(&self, bytes: usize) {
+        self.settings.body_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses appends for `reason` until further notice, or takes them again. A poisoned log stays poisoned.
+    pub(crate) fn refuse(&self, reason: Option<AppendError>) {
+        let mut refusal = self.refusal.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*refusal, Some(AppendError::Poisoned { .. })) {
+            self.refusing.store(reason.is_some(), Ordering::Release);
+            *refusal = reason;
+        }
+    }
+
+    /// Why appends are refused, if they are.
+    pub(crate) fn refusal(&self) -> Option<AppendError> {
+        if !self.refusing.load(Ordering::Acquire) {
+            return None;
+        }
+        self.refusal.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The file for the byte at `at`, which is where the log ends: the one made ahead, or a new one.
+    fn next_file(&self, at: u64, clock: &dyn Clock) -> Result<Arc<MappedFile>, AppendError> {
+        let mut unavailable = self.making_file.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.monotonic();
+        if let Some(error) = &unavailable.error
+            && now < unavailable.retry_at
+        {
+            return Err(error.clone());
+        }
+        let made = self.files.file_to_write(at).map_err(append_error);
+        *unavailable = Unavailable { retry_at: now + RETRY_FILE, error: made.as_ref().err().cloned() };
+        made
+    }
+
+    /// Makes the file behind the last one if the log is closer to its end than `ahead_bytes`. Returns whether there is
+    /// such a file now.
+    pub(crate) fn make_file_ahead(&self, ahead_bytes: u64) -> bool {
+        let _one_at_a_time = self.making_file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.files.end_offset() >= self.files.wrote() + ahead_bytes {
+            return true;
+        }
+        match self.files.add_file() {
+            Ok(_) => true,
+            Err(error) => {
+                // Not an error yet: the log still has room, and the append that needs the file tries again.
+                tracing::warn!(%error, "the next file of the log could not be made ahead of need");
+                false
+            }
+        }
+    }
+
+    /// Whether somebody has appended what must be synced at once.
+    pub(crate) fn sync_wanted(&self) -> bool {
+        self.sync_wanted.load(Ordering::Acquire)
+    }
+
+    /// What was wanted so far is about to be synced.
+    pub(crate) fn forget_sync_wanted(&self) {
+        self.sync_wanted.store(false, Ordering::Release);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Deletes the files that end at or before `offset`, never the last; returns how many.
+    pub(crate) fn delete_before(&self, offset: PhysicalOffset) -> Result<usize, StoreError> {
+        // Files made ahead count too: the one that is written must stay.
+        let written = offset.0.max(0) as u64;
+        self.files.delete_before(written.min(self.files.flushed()))
+    }
+
+    /// From which offset on the populate thread is to be woken.
+    pub(crate) fn set_populate_at(&self, offset: u64) {
+        self.populate_at.store(offset, Ordering::Relaxed);
+    }
+
+    /// Whether the log has grown to where the populate thread wants to be woken.
+    pub(crate) fn wants_population(&self) -> bool {
+        self.files.wrote() >= self.populate_at.load(Ordering::Relaxed)
+    }
+}
+
+/// Offsets of this crate's files as the protocol's signed type.
+pub(crate) fn physical(offset: u64) -> PhysicalOffset {
+    PhysicalOffset(offset as i64)
+}
+
+fn append_error(error: StoreError) -> AppendError {
+    match &error {
+        StoreError::Io { source, .. } if is_full(source) => AppendError::DiskFull { reason: error.to_string().into() },
+        _ => AppendError::FileUnavailable { source: Arc::new(error) },
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

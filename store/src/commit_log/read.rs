@@ -1,0 +1,56 @@
+//! Reading the log: borrowed bytes of the mapped files. Called by dispatch, pulls and look-ups.
+//! What must hold: only whole records below `max_offset` are handed out, and a page the disk cannot give is an error
+//! here instead of a signal that ends the process.
+
+use std::sync::atomic::Ordering;
+
+use waspmq_protocol::message::record::{self, RecordView};
+
+use super::CommitLog;
+use crate::{error::StoreError, mapped_file::MappedSlice, offsets::PhysicalOffset};
+
+/// What was appended this far behind the end may have left memory; reading it asks for the pages first.
+const SURELY_IN_MEMORY_BYTES: u64 = 64 << 20;
+
+impl CommitLog {
+    /// Exactly `bytes` bytes from `offset` on; `None` if they are not all in one file of the log (any more).
+    pub(crate) fn read(&self, offset: PhysicalOffset, bytes: usize) -> Result<Option<MappedSlice>, StoreError> {
+        let Ok(offset) = u64::try_from(offset.0) else { return Ok(None) };
+        let Some(slice) = self.files.slice(offset, bytes)? else { return Ok(None) };
+        self.bring_in(slice).map(Some)
+    }
+
+    /// Up to `bytes_max` bytes from `offset` on, to the end of its file at most: for going through the log in big
+    /// pieces. `None` if nothing is there.
+    pub(crate) fn read_up_to(
+        &self,
+        offset: PhysicalOffset,
+        bytes_max: usize,
+    ) -> Result<Option<MappedSlice>, StoreError> {
+        let Ok(offset) = u64::try_from(offset.0) else { return Ok(None) };
+        let Some(slice) = self.files.slice_up_to(offset, bytes_max)? else { return Ok(None) };
+        self.bring_in(slice).map(Some)
+    }
+
+    /// The record that begins at `offset`; `None` if none does.
+    pub(crate) fn record_at(&self, offset: PhysicalOffset) -> Result<Option<MappedSlice>, StoreError> {
+        let Some(head) = self.read_up_to(offset, record::BODY_CRC_AT)? else { return Ok(None) };
+        let Some((size, _magic)) = head.split_first_chunk::<4>() else { return Ok(None) };
+        let Ok(bytes) = usize::try_from(i32::from_be_bytes(*size)) else { return Ok(None) };
+        let Some(slice) = self.read(offset, bytes)? else { return Ok(None) };
+        let whole = RecordView::parse(&slice, false).is_ok_and(|record| record.physical_offset() == offset.0);
+        Ok(whole.then_some(slice))
+    }
+
+    /// Whether the record at `offset` was written recently enough to be in memory without asking the disk.
+    pub(crate) fn surely_in_memory(&self, offset: u64) -> bool {
+        offset >= self.opened_at.load(Ordering::Relaxed) && offset + SURELY_IN_MEMORY_BYTES >= self.files.wrote()
+    }
+
+    fn bring_in(&self, slice: MappedSlice) -> Result<MappedSlice, StoreError> {
+        if !self.surely_in_memory(slice.offset()) {
+            slice.read_ahead()?;
+        }
+        Ok(slice)
+    }
+}

@@ -1,0 +1,228 @@
+//! Finding the end of the log after a restart, and making it the end. Called once, by `recovery`, before any append.
+//! What must hold: a torn end is cut, at whichever byte it was torn; damage before the end is never taken for the
+//! end; bytes behind the cut are wiped, so that no record of an earlier life can ever be read again.
+
+use std::sync::atomic::Ordering;
+
+use memchr::memmem;
+use waspmq_protocol::message::record::{self, LogEntry, RecordError, RecordView};
+
+use super::CommitLog;
+use crate::{
+    error::{OpenError, StoreError},
+    mapped_file::MappedSlice,
+};
+
+/// Pages are asked for in steps that grow to this size.
+const STEP_BYTES_MAX: usize = 4 << 20;
+/// How far behind a bad record a good one is looked for: more than the longest record.
+const SEARCH_BYTES: usize = 16 << 20;
+/// This much without a byte that is not zero: nothing was ever written here.
+const EMPTY_BYTES: usize = 64 << 10;
+
+/// From where the log is to be read after a restart, and what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// A record's beginning, or the end of the log.
+    pub(crate) offset: u64,
+    /// The log below was synced: it must be there, whole.
+    pub(crate) durable: Option<u64>,
+    /// Records stored up to this time, ms, were synced; for folders of which only RocketMQ's checkpoint is known.
+    pub(crate) durable_ms: i64,
+}
+
+/// What reading the log found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// One past the last good record.
+    pub(crate) end: u64,
+    /// Good records read.
+    pub(crate) records: u64,
+    /// Store time of the last of them, ms; 0 if there was none.
+    pub(crate) newest_ms: i64,
+    /// Bytes behind the end that are not zero, as far as they were looked for.
+    pub(crate) torn_bytes: u64,
+}
+
+impl CommitLog {
+    /// Reads from `start` to the end of the log. `each` is given every good record.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] if a record is bad although it, or one behind it, had been synced.
+    pub(crate) fn scan(&self, start: Start, mut each: impl FnMut(&RecordView<'_>)) -> Result<Scanned, OpenError> {
+        let mut scanned = Scanned { end: start.offset, records: 0, newest_ms: 0, torn_bytes: 0 };
+        while let Some(rest) = self.files.slice_up_to(scanned.end, usize::MAX)? {
+            let reason = self.scan_file(&rest, &mut scanned, &mut each)?;
+            if let Some(reason) = reason {
+                self.check_torn(start, &scanned, reason)?;
+                scanned.torn_bytes = written_bytes(&self.files.slice_up_to(scanned.end, usize::MAX)?)?;
+                break;
+            }
+        }
+        if start.durable.is_some_and(|durable| scanned.end < durable) {
+            return Err(self.damaged(scanned.end, "the file with the following messages is missing".into()));
+        }
+        Ok(scanned)
+    }
+
+    /// Reads one file to its end (`None`), or to the first thing that is no record (and why it is none).
+    fn scan_file(
+        &self,
+        rest: &MappedSlice,
+        scanned: &mut Scanned,
+        each: &mut impl FnMut(&RecordView<'_>),
+    ) -> Result<Option<RecordError>, StoreError> {
+        let begin = scanned.end;
+        let mut window = Window { rest, brought_in: 0, step: EMPTY_BYTES };
+        loop {
+            let at = (scanned.end - begin) as usize;
+            window.bring_in(at + record::BODY_CRC_AT)?;
+            if let Some((size, _)) = rest[at..].split_first_chunk::<4>() {
+                let size = usize::try_from(i32::from_be_bytes(*size)).unwrap_or(0);
+                window.bring_in(at + size.min(SEARCH_BYTES))?;
+            }
+            match next_entry(&rest[at..], scanned.end, self.settings.check_crc_on_recovery) {
+                Ok(LogEntry::Record(record)) => {
+                    scanned.records += 1;
+                    scanned.newest_ms = record.store_timestamp();
+                    each(&record);
+                    scanned.end += record.len() as u64;
+                }
+                Ok(LogEntry::Blank { .. }) => {
+                    scanned.end = begin + rest.len() as u64;
+                    return Ok(None);
+                }
+                Err(reason) => return Ok(Some(reason)),
+            }
+        }
+    }
+
+    /// Decides whether the bad record at the end of the scan is where the log was torn, or damage: damage is what was
+    /// synced once, or is followed by what was.
+    fn check_torn(&self, start: Start, scanned: &Scanned, reason: RecordError) -> Result<(), OpenError> {
+        let damaged = match start.durable {
+            Some(durable) => scanned.end < durable,
+            None => {
+                let behind = self.record_behind(scanned.end)?;
+                // A record older than the last good one was cut in an earlier life; RocketMQ leaves those in place.
+                let followed = |ms| scanned.records > 0 && (scanned.newest_ms..=start.durable_ms).contains(&ms);
+                behind.is_some_and(followed)
+            }
+        };
+        if damaged { Err(self.damaged(scanned.end, reason.to_string())) } else { Ok(()) }
+    }
+
+    fn damaged(&self, offset: u64, reason: String) -> OpenError {
+        let start = offset - offset % self.files.file_bytes();
+        let path = crate::mapped_file_queue::file_path(self.files.dir(), start);
+        OpenError::Damaged { path, position: offset - start, offset, reason }
+    }
+
+    /// The store time, ms, of the first good record behind `offset`: close behind it, or first in a later file.
+    fn record_behind(&self, offset: u64) -> Result<Option<i64>, StoreError> {
+        if let Some(rest) = self.files.slice_up_to(offset, SEARCH_BYTES)? {
+            rest.read_ahead()?;
+            for magic in [record::MAGIC_V1, record::MAGIC_V2] {
+                for found in memmem::find_iter(&rest, &magic.to_be_bytes()) {
+                    let Some(at) = found.checked_sub(record::MAGIC_AT).filter(|at| *at > 0) else { continue };
+                    if let Ok(LogEntry::Record(record)) = next_entry(&rest[at..], offset + at as u64, true) {
+                        return Ok(Some(record.store_timestamp()));
+                    }
+                }
+            }
+        }
+        let mut start = offset - offset % self.files.file_bytes() + self.files.file_bytes();
+        while let Some(file) = self.files.slice_up_to(start, SEARCH_BYTES)? {
+            if let Ok(LogEntry::Record(record)) = next_entry(&file, start, true) {
+                return Ok(Some(record.store_timestamp()));
+            }
+            start += self.files.file_bytes();
+        }
+        Ok(None)
+    }
+
+    /// Whether the bytes at `offset` are a record, or the filler, that belongs there.
+    pub(crate) fn is_entry(&self, offset: u64) -> Result<bool, StoreError> {
+        let rest = self.files.slice_up_to(offset, usize::MAX)?;
+        Ok(rest.is_some_and(|rest| next_entry(&rest, offset, false).is_ok()))
+    }
+
+    /// Where RocketMQ's rule for a folder that was not closed starts reading: the last file whose first record was
+    /// stored by `min_ms`, else the first file.
+    pub(crate) fn start_by_time(&self, min_ms: i64) -> Result<u64, StoreError> {
+        let min = self.files.min_offset();
+        let mut start = self.files.end_offset();
+        while start > min {
+            start -= self.files.file_bytes();
+            let Some(file) = self.files.slice_up_to(start, SEARCH_BYTES)? else { continue };
+            if let Ok(LogEntry::Record(first)) = next_entry(&file, start, false)
+                && (1..=min_ms).contains(&first.store_timestamp())
+            {
+                return Ok(start);
+            }
+        }
+        Ok(min)
+    }
+
+    /// Makes `end` the end of the log. With `wipe`, what lies behind it in its file becomes zeros: it may be records
+    /// that were cut before, which the next unclean stop would take for new ones.
+    pub(crate) fn cut(&self, end: u64, wipe: bool) -> Result<(), StoreError> {
+        self.files.truncate(end)?;
+        if wipe && end < self.files.end_offset() {
+            self.files.wipe_behind(end)?;
+        }
+        Ok(())
+    }
+
+    /// After recovery: the log ends here, its newest record is this old, and it is known to be on disk so far.
+    pub(crate) fn recovered(&self, newest_ms: i64, flushed: u64) {
+        self.newest_ms.store(newest_ms, Ordering::Release);
+        self.files.set_flushed(flushed);
+        self.opened_at.store(self.files.wrote(), Ordering::Release);
+    }
+}
+
+/// Asks for the pages of a file before they are touched, so that a bad one is an error. Small steps first: a scan often
+/// ends where it began.
+struct Window<'a> {
+    rest: &'a MappedSlice,
+    brought_in: usize,
+    step: usize,
+}
+
+impl Window<'_> {
+    fn bring_in(&mut self, upto: usize) -> Result<(), StoreError> {
+        if upto > self.brought_in && self.brought_in < self.rest.len() {
+            let upto = upto.max(self.brought_in + self.step).min(self.rest.len());
+            self.rest.part(self.brought_in..upto).read_ahead()?;
+            self.brought_in = upto;
+            self.step = (2 * self.step).min(STEP_BYTES_MAX);
+        }
+        Ok(())
+    }
+}
+
+/// The entry at the start of `bytes`, which lie at `offset` in the log. A record must say that it belongs there: one
+/// that does not was copied or left behind.
+fn next_entry(bytes: &[u8], offset: u64, check_crc: bool) -> Result<LogEntry<'_>, RecordError> {
+    match RecordView::parse(bytes, check_crc) {
+        Ok(record) if record.physical_offset() as u64 == offset => Ok(LogEntry::Record(record)),
+        Ok(record) => Err(RecordError::UnknownMagic { magic: record.magic(), size: record.len() as i32 }),
+        Err(RecordError::Blank { size }) if size as usize == bytes.len() => Ok(LogEntry::Blank { len: size as u32 }),
+        Err(error) => Err(error),
+    }
+}
+
+/// How many bytes of `rest` lie before the last one that is not zero, looking no further than a long run of zeros.
+fn written_bytes(rest: &Option<MappedSlice>) -> Result<u64, StoreError> {
+    let Some(rest) = rest else { return Ok(0) };
+    let mut written = 0;
+    for (n, block) in rest.chunks(EMPTY_BYTES).enumerate() {
+        rest.part(n * EMPTY_BYTES..n * EMPTY_BYTES + block.len()).read_ahead()?;
+        match block.iter().rposition(|byte| *byte != 0) {
+            Some(last) => written = (n * EMPTY_BYTES + last + 1) as u64,
+            None => break,
+        }
+    }
+    Ok(written)
+}

@@ -1,0 +1,130 @@
+//! A thread that syncs what is derived from the log, consume queues and index, and then notes in the checkpoint how far
+//! they are complete, so that a restart dispatches no more than a few seconds of messages again.
+//! What must hold: the note is written after the sync. If a sync fails, nothing is noted any more: queues and index are
+//! then rebuilt from the last note on at the next start, and nothing is lost.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    checkpoint::Checkpoint, clock::Clock, commit_log::CommitLog, consume_queue::ConsumeQueues, dispatch::Dispatcher,
+    error::StoreError, index::Index, offsets::PhysicalOffset,
+};
+
+/// How long to wait between two rounds (`flushIntervalConsumeQueue`).
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A round that took long, as with very many queues, is not repeated before this many times as long has passed.
+const REST: u32 = 10;
+
+/// Syncs queues and index.
+pub(crate) struct Derived {
+    pub(crate) log: Arc<CommitLog>,
+    pub(crate) queues: Arc<ConsumeQueues>,
+    pub(crate) index: Option<Arc<Index>>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    state: Mutex<State>,
+    stop: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Synced and noted.
+    synced: PhysicalOffset,
+    /// The log's end at the last round, and the store time of its newest record then.
+    mark: (PhysicalOffset, i64),
+    failed: bool,
+}
+
+impl Derived {
+    pub(crate) fn new(
+        log: Arc<CommitLog>,
+        queues: Arc<ConsumeQueues>,
+        index: Option<Arc<Index>>,
+        dispatcher: Arc<Dispatcher>,
+        checkpoint: Arc<Checkpoint>,
+    ) -> Self {
+        let (state, stop) = (Mutex::default(), AtomicBool::new(false));
+        Derived { log, queues, index, dispatcher, checkpoint, state, stop }
+    }
+
+    /// The thread's work, until [`stop`](Self::stop).
+    pub(crate) fn run(&self, clock: &dyn Clock) {
+        let sleeper = &self.log.followers.derived;
+        let stopped = || self.stop.load(Ordering::Acquire);
+        while !stopped() {
+            if self.is_synced() {
+                sleeper.sleep(None, || stopped() || !self.is_synced());
+                continue;
+            }
+            let begun = clock.monotonic();
+            if self.sync().is_err() {
+                return;
+            }
+            let rest = INTERVAL.max(clock.monotonic().saturating_sub(begun) * REST);
+            // Syncs of the log wake this thread; only the end of its work makes it hurry.
+            let until = clock.monotonic() + rest;
+            while !stopped() && clock.monotonic() < until {
+                std::thread::park_timeout(rest.min(INTERVAL));
+            }
+        }
+    }
+
+    /// Ends [`run`](Self::run); the caller unparks the thread.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.log.followers.derived.announce_and_wake();
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_synced(&self) -> bool {
+        self.state().synced >= self.log.durable()
+    }
+
+    /// Syncs everything dispatched so far and notes it.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let newest_ms = self.log.newest_ms();
+        let now = (self.log.max_offset(), newest_ms);
+        let dispatched = self.dispatcher.position();
+        // Before the sync: what comes in meanwhile is not covered.
+        let mark = self.index.as_ref().and_then(|index| index.mark());
+        let synced = self.sync_files();
+        if let Err(error) = &synced {
+            state.failed = true;
+            tracing::error!(%error, "consume queues or index could not be synced; the next start will rebuild their ends");
+        }
+        if state.failed {
+            return synced;
+        }
+        // The time of a mark counts once everything up to it is dispatched.
+        let ms = [now, state.mark].into_iter().find(|(end, _)| *end <= dispatched).map_or(0, |(_, ms)| ms);
+        state.mark = now;
+        self.checkpoint.derived_synced(dispatched.min(self.log.durable()), ms, mark);
+        self.checkpoint.flush(None)?;
+        state.synced = dispatched;
+        Ok(())
+    }
+
+    /// Whether everything dispatched so far has been synced at some time, and no sync ever failed.
+    pub(crate) fn is_whole(&self) -> bool {
+        let state = self.state();
+        !state.failed && state.synced >= self.dispatcher.position()
+    }
+
+    fn sync_files(&self) -> Result<(), StoreError> {
+        self.queues.flush(0)?;
+        match &self.index {
+            Some(index) => index.flush(true).map(drop),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A thread that makes the pages ahead of the log's end present in memory, and the next file, so that an append enters the
+//! kernel for neither. Goes as far ahead as the load asks for, and sleeps when nothing is appended.
+//! What must hold: it only ever helps. Without it, or when it fails, appends fault their pages in themselves.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{clock::Clock, commit_log::CommitLog, error::StoreError};
+
+/// Pages are populated in steps of this size, so that one call never holds up the process's other mappings for long.
+const STEP_BYTES: u64 = 1 << 20;
+/// The pages ahead are to last this long at the present rate.
+const AHEAD: Duration = Duration::from_millis(200);
+/// The next file is made when this part of the last one is left, at the latest.
+const FILE_LEFT: u64 = 8;
+
+/// Populates ahead of one log's end.
+#[derive(Debug)]
+pub(crate) struct Populate {
+    log: Arc<CommitLog>,
+    ahead_bytes_max: u64,
+    stop: AtomicBool,
+}
+
+/// What the thread knows of the load.
+struct Load {
+    /// Everything below is populated, as far as this thread is concerned.
+    populated: u64,
+    wrote: u64,
+    at: Duration,
+    /// Bytes appended per second, falling slowly, rising at once.
+    rate: u64,
+}
+
+impl Populate {
+    pub(crate) fn new(log: Arc<CommitLog>, ahead_bytes_max: u64) -> Self {
+        Populate { log, ahead_bytes_max, stop: AtomicBool::new(false) }
+    }
+
+    /// The thread's work, until [`stop`](Self::stop).
+    pub(crate) fn run(&self, clock: &dyn Clock) {
+        let wrote = self.log.files().wrote();
+        let mut load = Load { populated: wrote, wrote, at: clock.monotonic(), rate: 0 };
+        while !self.stop.load(Ordering::Acquire) {
+            let ahead = self.ahead(&mut load, clock.monotonic());
+            self.go_ahead(&mut load, ahead);
+            self.log.set_populate_at(load.populated.saturating_sub(ahead / 2).max(load.wrote + 1));
+            let news = || self.stop.load(Ordering::Acquire) || self.log.wants_population();
+            self.log.followers.populate.sleep(None, news);
+        }
+    }
+
+    /// Ends [`run`](Self::run).
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.log.followers.populate.announce_and_wake();
+    }
+
+    /// How far ahead to go, judged by what was appended since the last look.
+    fn ahead(&self, load: &mut Load, now: Duration) -> u64 {
+        let wrote = self.log.files().wrote();
+        let micros = now.saturating_sub(load.at).as_micros().max(1);
+        let rate = u128::from(wrote.saturating_sub(load.wrote)) * 1_000_000 / micros;
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        load.rate = rate.max(load.rate - load.rate / 8);
+        (load.wrote, load.at) = (wrote, now);
+        let wanted = u128::from(load.rate) * AHEAD.as_millis() / 1000;
+        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+        wanted.clamp(STEP_BYTES, self.ahead_bytes_max.max(STEP_BYTES))
+    }
+
+    fn go_ahead(&self, load: &mut Load, ahead: u64) {
+        let file_bytes = self.log.files().file_bytes();
+        // Small files, as in tests, are made when they are needed: there would be one for every few messages.
+        if file_bytes >= 2 * STEP_BYTES {
+            self.log.make_file_ahead((file_bytes / FILE_LEFT).max(2 * ahead).min(file_bytes));
+        }
+        load.populated = load.populated.max(load.wrote);
+        while load.populated < load.wrote + ahead && !self.stop.load(Ordering::Acquire) {
+            match self.populate_step(load.populated) {
+                Ok(Some(to)) => load.populated = to,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "pages ahead of the log's end were not populated");
+                    break;
+                }
+            }
+            // The log may have overtaken this thread.
+            load.populated = load.populated.max(self.log.files().wrote());
+        }
+    }
+
+    /// Populates from `from` to the next multiple of the step, or the file's end. `None` if there is no such file.
+    fn populate_step(&self, from: u64) -> Result<Option<u64>, StoreError> {
+        let Some(file) = self.log.files().file_for(from)? else { return Ok(None) };
+        let to = (from / STEP_BYTES * STEP_BYTES + STEP_BYTES).min(file.start() + file.bytes() as u64);
+        file.populate((from - file.start()) as usize..(to - file.start()) as usize)?;
+        Ok(Some(to))
+    }
+}

@@ -1,0 +1,188 @@
+//! The order in which a store is put right when it is opened: the log's end first, then queues and index cut back to
+//! it, then what the log has and they lack dispatched again. Called by `MessageStore::open`, before anything is served.
+//! What must hold: after it, log, queues and index agree; a second crash in the middle of it does no harm; and it reads
+//! no more of the log than may be missing.
+
+use std::sync::Arc;
+
+use crate::{
+    checkpoint::{Checkpoint, Progress},
+    clock::Clock,
+    commit_log::{CommitLog, Start, physical},
+    config::{FlushMode, StoreConfig},
+    consume_queue::ConsumeQueues,
+    dispatch::{Dispatch, DispatchParts},
+    error::{OpenError, StoreError},
+    filter::NoListener,
+    index::{Index, IndexMark, Trust},
+    offsets::PhysicalOffset,
+};
+
+/// Queues that may be mapped at once. The system allows about 65,000 mappings a process by default.
+const OPEN_QUEUES_MAX: usize = 16_384;
+
+/// What opening a store found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Messages that can be read.
+    pub messages: u64,
+    /// Whether the store had been closed properly.
+    pub clean: bool,
+    /// From where the log was read.
+    pub recovered_from: PhysicalOffset,
+    /// How many records were read from there.
+    pub recovered_records: u64,
+    /// Bytes of a half-written end that were cut off.
+    pub truncated_bytes: u64,
+    /// Where the log ends.
+    pub end: PhysicalOffset,
+}
+
+/// The parts of a store, agreeing with one another.
+pub(crate) struct Recovered {
+    pub(crate) parts: DispatchParts,
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    pub(crate) report: OpenReport,
+}
+
+/// Opens all parts and puts them right. `clean` says that the last user of the folder closed it properly.
+pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool) -> Result<Recovered, OpenError> {
+    let storage = &config.storage;
+    let log = CommitLog::open(config)?;
+    let checkpoint = Checkpoint::open(&**storage, &config.root)?;
+    let queues = ConsumeQueues::open(
+        Arc::clone(storage),
+        config.root.join("consumequeue"),
+        config.consume_queue_file_bytes,
+        OPEN_QUEUES_MAX,
+    )?;
+    let plan = Plan::make(&log, &checkpoint, queues.dispatched_end(), clean)?;
+    let scanned = log.scan(plan.start, |_| {})?;
+    let end = scanned.end;
+    log.cut(end, plan.wipe)?;
+    log.recovered(scanned.newest_ms, plan.start.durable.unwrap_or(plan.start.offset));
+    if log.files().is_empty() {
+        queues.remove_all()?;
+    }
+    queues.truncate_to(physical(end), !clean)?;
+    let trust = match checkpoint.progress() {
+        _ if clean => Trust::All,
+        // Without a mark there was no index yet.
+        Progress { durable: Some(_), index, .. } => Trust::Mark(index.unwrap_or(IndexMark { name: 0, entries: 1 })),
+        _ => Trust::Until(checkpoint.index_ms()),
+    };
+    let (index, indexed) = open_index(config, clock, &log, trust)?;
+    let parts = DispatchParts {
+        log: Arc::new(log),
+        queues: Arc::new(queues),
+        index,
+        listener: Arc::new(NoListener),
+        delay_levels: config.delay_levels.clone(),
+    };
+    if config.flush == FlushMode::Sync {
+        // Readers see only what is on the disk, and dispatch is a reader.
+        parts.log.files().flush(end)?;
+    }
+    let from = plan.dispatch_from(&parts, indexed);
+    Dispatch::new(parts.clone(), from).catch_up()?;
+    parts.queues.correct_min(parts.log.min_offset())?;
+    let report = OpenReport {
+        messages: messages(&parts.queues),
+        clean,
+        recovered_from: physical(plan.start.offset),
+        recovered_records: scanned.records,
+        truncated_bytes: scanned.torn_bytes,
+        end: physical(end),
+    };
+    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report })
+}
+
+/// How many messages can be read.
+pub(crate) fn messages(queues: &ConsumeQueues) -> u64 {
+    let held = |queue: Arc<crate::queue::Queue>| queue.max_offset().0.saturating_sub(queue.min_offset().0);
+    queues.all().into_iter().map(held).map(|held| u64::try_from(held).unwrap_or(0)).sum()
+}
+
+/// What is known before the log is read.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    start: Start,
+    /// Queues and index are complete below, as far as the notes of the last run go.
+    derived: PhysicalOffset,
+    /// Whether the bytes behind the end may be something other than zeros.
+    wipe: bool,
+}
+
+impl Plan {
+    fn make(
+        log: &CommitLog,
+        checkpoint: &Checkpoint,
+        dispatched_end: Option<PhysicalOffset>,
+        clean: bool,
+    ) -> Result<Self, StoreError> {
+        let min = log.files().min_offset();
+        let at_least_min = |offset: PhysicalOffset| (offset.0 as u64).max(min);
+        match checkpoint.progress() {
+            Progress { clean_end: Some(end), .. } if clean => {
+                let start = Start { offset: at_least_min(end), durable: Some(end.0 as u64), durable_ms: 0 };
+                Ok(Plan { start, derived: end, wipe: false })
+            }
+            Progress { durable: Some(durable), derived, .. } => {
+                let derived = derived.unwrap_or_default().min(durable);
+                let start = Start { offset: at_least_min(derived), durable: Some(durable.0 as u64), durable_ms: 0 };
+                Ok(Plan { start, derived, wipe: true })
+            }
+            _ => Plan::without_progress(log, checkpoint, dispatched_end, clean),
+        }
+    }
+
+    /// Another broker has used the folder, or nobody yet: what RocketMQ's own files say.
+    fn without_progress(
+        log: &CommitLog,
+        checkpoint: &Checkpoint,
+        dispatched_end: Option<PhysicalOffset>,
+        clean: bool,
+    ) -> Result<Self, StoreError> {
+        if !clean {
+            let offset = log.start_by_time(checkpoint.min_ms())?;
+            let start = Start { offset, durable: None, durable_ms: checkpoint.log_ms() };
+            return Ok(Plan { start, derived: physical(offset), wipe: true });
+        }
+        let derived = dispatched_end.unwrap_or_default();
+        // Behind the last dispatched record the log either ends, which nothing proves, or goes on with another.
+        let offset = match dispatched_end.map(|end| end.0 as u64) {
+            Some(end) if log.is_entry(end)? => end,
+            _ => log.start_by_time(i64::MAX)?,
+        };
+        Ok(Plan { start: Start { offset, durable: None, durable_ms: i64::MAX }, derived, wipe: true })
+    }
+
+    /// From where on the log must be dispatched again: what queues and index have is recognised and passed over.
+    fn dispatch_from(&self, parts: &DispatchParts, indexed: Option<PhysicalOffset>) -> PhysicalOffset {
+        // Fewer entries than noted: somebody has deleted queues. None at all: they are rebuilt from the first record.
+        let queued = parts.queues.dispatched_end().unwrap_or_default();
+        let from = self.derived.min(queued);
+        indexed.map_or(from, |indexed| from.min(indexed)).max(parts.log.min_offset())
+    }
+}
+
+/// Opens the index. Returns from where it must be filled again, if it may lack more than the queues do.
+fn open_index(
+    config: &StoreConfig,
+    clock: &Arc<dyn Clock>,
+    log: &CommitLog,
+    trust: Trust,
+) -> Result<(Option<Arc<Index>>, Option<PhysicalOffset>), StoreError> {
+    if !config.index_enable {
+        return Ok((None, None));
+    }
+    let dir = config.root.join("index");
+    let index = Index::open(Arc::clone(&config.storage), Arc::clone(clock), dir, config.index_shape, trust)?;
+    let refill = match trust {
+        // Untrusted files are gone, and what is left ends anywhere.
+        Trust::Until(_) => Some(index.last_update().1),
+        Trust::Mark(mark) if mark.name > 0 && index.is_empty() => Some(log.min_offset()),
+        _ => None,
+    };
+    Ok((Some(Arc::new(index)), refill))
+}
