@@ -12,7 +12,7 @@ use crate::consume_queue::{ConsumeQueues, ENTRY_BYTES};
 use crate::dispatch::{DelayLevels, Dispatch, DispatchParts};
 use crate::error::AppendError;
 use crate::filter::{Arrival, ArrivalListener};
-use crate::index::{Index, IndexShape};
+use crate::index::{Index, IndexShape, Trust};
 use crate::offsets::PhysicalOffset;
 use crate::queue::Queue;
 use crate::storage::{MemoryStorage, Storage};
@@ -80,7 +80,7 @@ impl Rig {
         let disk: Arc<dyn Storage> = Arc::clone(&storage) as _;
         let queues = ConsumeQueues::open(Arc::clone(&disk), QUEUES_DIR.into(), QUEUE_FILE_BYTES, 4).unwrap();
         let shape = IndexShape { slots: 11, entries: 40 };
-        let index = Index::open(disk, Arc::clone(&clock) as _, "/store/index".into(), shape, None).unwrap();
+        let index = Index::open(disk, Arc::clone(&clock) as _, "/store/index".into(), shape, Trust::All).unwrap();
         let (queues, index, ear) = (Arc::new(queues), Arc::new(index), Arc::new(Ear::default()));
         let parts = DispatchParts {
             log: Arc::clone(&log),

@@ -158,7 +158,7 @@ fn a_topic_made_again_after_its_deletion_counts_from_zero() {
 
 #[test]
 fn a_damaged_record_hides_only_itself() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let queue = rig.queues.queue("A", 0);
     let appended: Vec<_> = (0..40).map(|n: i32| rig.append(&queue, n.to_string().as_bytes(), b"")).collect();
     let bad = appended[3].physical_offsets[0].0 as u64;

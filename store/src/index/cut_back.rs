@@ -26,6 +26,20 @@ pub(crate) enum Trust {
     Until(i64),
 }
 
+impl Trust {
+    /// Whether a file found may stay; the newest keys of one that was being written are taken back first.
+    pub(super) fn keep(self, file: &IndexFile, storage: &dyn Storage) -> Result<bool, StoreError> {
+        match self {
+            Trust::All => {}
+            Trust::Until(ms) => return Ok(file.end_timestamp() <= ms),
+            Trust::Mark(mark) if file.name() < Some(mark.name) => {}
+            Trust::Mark(mark) if file.name() == Some(mark.name) => file.cut_back(storage, mark.entries)?,
+            Trust::Mark(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
 impl IndexFile {
     /// Drops the entries from number `keep` on.
     pub(super) fn cut_back(&self, storage: &dyn Storage, keep: u32) -> Result<(), StoreError> {

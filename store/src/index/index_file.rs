@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{AtPath, StoreError};
+use crate::error::StoreError;
 use crate::mapped_file::WordFile;
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
@@ -233,45 +233,6 @@ impl IndexFile {
     /// Whether any key of this file may have been stored within the times.
     pub(crate) fn overlaps(&self, begin_ms: i64, end_ms: i64) -> bool {
         self.entry_count() > 1 && begin_ms <= self.end_timestamp() && end_ms >= self.begin_timestamp()
-    }
-
-    /// After an unclean stop: keeps the entries of messages before `trusted`, which were synced, and makes slots and
-    /// header anew from them, because either may be younger or older than the entries. Returns whether all of them
-    /// were whole; those behind a damaged one are dropped.
-    pub(crate) fn cut_back(&self, storage: &dyn Storage, trusted: PhysicalOffset) -> Result<bool, StoreError> {
-        let begin = self.begin_timestamp();
-        let was_counted = self.entry_count();
-        (HEADER_BYTES..self.entries_at()).step_by(SLOT_BYTES).for_each(|slot| self.words.store_i32(slot, 0));
-        let (mut number, mut used_slots) = (1, 0);
-        let mut last = (PhysicalOffset(self.words.load_i64(BEGIN_PHYSICAL_AT)), begin);
-        let mut whole = true;
-        while number < self.shape.entries {
-            let at = self.entry_at(number);
-            let physical = PhysicalOffset(self.words.load_i64(at + 4));
-            if physical >= trusted {
-                break;
-            }
-            let (hash, seconds) = (self.words.load_i32(at), self.words.load_i32(at + 12));
-            let written = (hash, physical.0, seconds) != (0, 0, 0) || number == 1 && was_counted > 1;
-            if !written || physical < last.0 || seconds < 0 {
-                whole = number >= was_counted;
-                break;
-            }
-            let slot = self.slot_at(hash);
-            let previous = self.words.load_i32(slot);
-            used_slots += i32::from(previous == 0);
-            self.words.store_i32(at + 16, previous);
-            self.words.store_i32(slot, number as i32);
-            last = (physical, begin + i64::from(seconds) * 1000 + SECONDS_CUT_MS);
-            number += 1;
-        }
-        self.words.store_i32(SLOT_COUNT_AT, used_slots);
-        self.words.store_i64(END_PHYSICAL_AT, last.0.0);
-        self.words.store_i64(END_TIMESTAMP_AT, last.1);
-        self.words.store_i32(ENTRY_COUNT_AT, number as i32);
-        let behind = self.entry_at(number) as u64..self.words.bytes() as u64;
-        storage.wipe(self.path(), behind).at_path("wiping the end of the index", self.path())?;
-        Ok(whole)
     }
 
     /// Writes the file to disk and waits for it.

@@ -29,20 +29,17 @@ pub(crate) struct Index {
     files: RwLock<Vec<Arc<IndexFile>>>,
     /// Full files that are not on disk for certain yet.
     unsynced: Mutex<Vec<Arc<IndexFile>>>,
-    /// Keys of messages from here on were found missing when the index was opened.
-    lacks_from: Option<PhysicalOffset>,
 }
 
 impl Index {
-    /// Opens what lies in `dir`. After a store that was not closed, `trusted` says that the keys of messages before it
-    /// were synced: they are kept, the others dropped, for the dispatcher to fill in again. A file of another name or
-    /// size is left alone and reported.
+    /// Opens what lies in `dir`. What `trust` does not cover is dropped, for the dispatcher to fill in again as far as
+    /// the log still has it. A file of another name or size is left alone and reported.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
         dir: PathBuf,
         shape: IndexShape,
-        trusted: Option<PhysicalOffset>,
+        trust: Trust,
     ) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         for entry in storage.list(&dir).at_path("listing", &dir)? {
@@ -52,45 +49,24 @@ impl Index {
                     "this is no index file of the configured size; it is ignored");
                 continue;
             }
-            files.push(Arc::new(IndexFile::open(&*storage, path, shape)?));
+            let file = IndexFile::open(&*storage, path, shape)?;
+            if trust.keep(&file, &*storage)? {
+                files.push(Arc::new(file));
+            } else {
+                storage.remove(file.path()).at_path("deleting the half-written index", file.path())?;
+            }
         }
-        let (files, unsynced) = (RwLock::new(files), Mutex::default());
-        let mut index = Self { storage, clock, dir, shape, files, unsynced, lacks_from: None };
-        if let Some(trusted) = trusted {
-            index.cut_back(trusted)?;
-        }
-        Ok(index)
+        Ok(Self { storage, clock, dir, shape, files: RwLock::new(files), unsynced: Mutex::default() })
     }
 
-    /// Keeps the keys of messages before `trusted`.
-    fn cut_back(&mut self, trusted: PhysicalOffset) -> Result<(), StoreError> {
-        let files = self.files.get_mut().unwrap_or_else(PoisonError::into_inner);
-        while let Some(file) = files.last().cloned() {
-            if file.end_physical() < trusted && file.room() == 0 {
-                // Full and synced before the file behind it was begun.
-                break;
-            }
-            if !file.cut_back(&*self.storage, trusted)? {
-                tracing::warn!(path = %file.path().display(), "the index is damaged; its end is built again from the log");
-                self.lacks_from = Some(file.end_physical());
-            }
-            if file.entry_count() > 1 {
-                break;
-            }
-            self.storage.remove(file.path()).at_path("deleting the empty index", file.path())?;
-            files.pop();
-        }
-        Ok(())
+    /// Where the index ends now: what a later sync brings to the disk at least. `None` for an empty one.
+    pub(crate) fn mark(&self) -> Option<IndexMark> {
+        self.newest().and_then(|file| Some(IndexMark { name: file.name()?, entries: file.entry_count() }))
     }
 
-    /// Whether no message is indexed at all.
+    /// Whether there is no file at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.newest().is_none()
-    }
-
-    /// From which message on the index must be filled again although it was trusted there: damage was found.
-    pub(crate) fn lacks_from(&self) -> Option<PhysicalOffset> {
-        self.lacks_from
     }
 
     fn files(&self) -> Vec<Arc<IndexFile>> {

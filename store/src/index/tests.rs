@@ -87,41 +87,31 @@ fn a_message_dispatched_again_is_indexed_once_and_files_survive_a_restart() {
 }
 
 #[test]
-fn after_a_crash_the_trusted_keys_stay_and_the_others_come_again() {
+fn what_is_not_trusted_goes_and_comes_again() {
     let shape = IndexShape { slots: 5, entries: 4 };
-    let keys: Vec<_> = (1..=9)
-        .map(|n| key("T", if n % 2 == 0 { "even" } else { "odd" }, n * 100, 1_700_000_000_000 + n * 1_000))
-        .collect();
-    let all = |index: &Index| (find(index, keys[1].hash, 0, i64::MAX), find(index, keys[0].hash, 0, i64::MAX));
-    for trusted in [0, 100, 101, 350, 600, 650, 1000] {
-        let storage = Arc::new(MemoryStorage::new());
-        open(&storage, shape, None).put(&keys).unwrap();
-        let index = open(&storage, shape, Some(trusted));
-        let kept = |parity: i64| {
-            (1..=9).rev().filter(|n| n % 2 == parity && n * 100 < trusted).map(|n| n * 100).collect::<Vec<_>>()
-        };
-        assert_eq!(all(&index), (kept(0), kept(1)), "trusted up to {trusted}");
-        assert_eq!(index.lacks_from(), None);
-        assert_eq!(index.is_empty(), trusted <= 100);
-        let again = keys.partition_point(|key| key.physical_offset.0 < trusted);
-        index.put(&keys[again..]).unwrap();
-        assert_eq!(all(&index), (vec![800, 600, 400, 200], vec![900, 700, 500, 300, 100]), "trusted up to {trusted}");
-    }
-}
-
-#[test]
-fn damage_before_what_is_trusted_is_noticed() {
-    let storage = Arc::new(MemoryStorage::new());
-    let shape = IndexShape { slots: 5, entries: 10 };
     let keys: Vec<_> = (1..=9).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
-    open(&storage, shape, None).put(&keys).unwrap();
-    let path = storage.list(Path::new(DIR)).unwrap().remove(0).name;
-    let fifth = 40 + 5 * 4 + 5 * 20;
-    storage.zero(&Path::new(DIR).join(path), fifth..fifth + 20).unwrap();
-    let index = open(&storage, shape, Some(2000));
-    assert_eq!(index.lacks_from(), Some(PhysicalOffset(400)));
-    index.put(&keys[3..]).unwrap();
-    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [900, 800, 700, 600, 500, 400, 400, 300, 200, 100]);
+    let all = [900, 800, 700, 600, 500, 400, 300, 200, 100];
+    let mark = |name, entries| Trust::Mark(IndexMark { name: 20231114221320000u64.wrapping_add_signed(name), entries });
+    let by_time = |n: i64| Trust::Until(1_700_000_000_000 + n);
+    let cases = [
+        (Trust::All, 9),
+        (mark(2, 4), 9),
+        (mark(2, 3), 8),
+        (mark(1, 4), 6),
+        (mark(0, 2), 1),
+        (mark(-1, 4), 0),
+        (by_time(9), 9),
+        (by_time(8), 6),
+        (by_time(0), 0),
+    ];
+    for (trust, kept) in cases {
+        let storage = Arc::new(MemoryStorage::new());
+        open(&storage, shape, Trust::All).put(&keys).unwrap();
+        let index = open(&storage, shape, trust);
+        assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), all[9 - kept..], "{trust:?}");
+        index.put(&keys[kept..]).unwrap();
+        assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), all, "{trust:?}");
+    }
 }
 
 #[test]
@@ -129,7 +119,7 @@ fn old_files_go_with_the_log() {
     let storage = Arc::new(MemoryStorage::new());
     let shape = IndexShape { slots: 5, entries: 4 };
     let keys: Vec<_> = (1..=9).map(|n| key("T", "k", n * 100, 1_700_000_000_000 + n)).collect();
-    let index = open(&storage, shape, None);
+    let index = open(&storage, shape, Trust::All);
     index.put(&keys).unwrap();
     assert_eq!(index.delete_before(PhysicalOffset(601)).unwrap(), 2);
     assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [900, 800, 700]);
