@@ -1,7 +1,10 @@
 //! The guest's memory as the broker sees it: the two arenas, the panic buffer, the exports' bodies. The SDK's only
 //! unsafe code; built for wasm32 alone. Called by what `plugin!` expands to, that is, by the broker.
 //! Must hold: one thread (checked below), and the broker writes IN only between calls.
-#![expect(unsafe_code, reason = "the broker reads and writes these statics from outside, which safe Rust cannot express")]
+#![expect(
+    unsafe_code,
+    reason = "the broker reads and writes these statics from outside, which safe Rust cannot express"
+)]
 
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -65,9 +68,8 @@ impl<F: Plugin> Instance<F> {
     pub fn control(&self, op: i32, len: i32) -> i32 {
         // A trap leaves the cell borrowed: the instance then refuses all further calls.
         match self.0.try_borrow_mut() {
-            Ok(mut runtime) => {
-                arena_slices(len).map_or_else(|fault| -fault.number(), |(request, out)| runtime.control(op, request, out))
-            }
+            Ok(mut runtime) => arena_slices(len)
+                .map_or_else(|fault| -fault.number(), |(request, out)| runtime.control(op, request, out)),
             Err(_) => -Fault::Reentered.number(),
         }
     }

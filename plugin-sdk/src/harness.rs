@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use serde::Serialize;
 
 use crate::abi::{
-    self, Answer, BatchError, BatchHead, BatchWriter, Decides, Fault, Hook, Op, PrepareRequest, Prepared, Record, Refuse,
-    Token, TokenBytes, Verdicts,
+    self, Answer, BatchError, BatchHead, BatchWriter, Decides, Fault, Hook, Op, PrepareRequest, Prepared, Record,
+    Refuse, Token, TokenBytes, Verdicts,
 };
 use crate::filter::Verdict;
 use crate::message::tags_code;

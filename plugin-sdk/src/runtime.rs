@@ -67,7 +67,8 @@ impl<F: Filter> Runtime<F> {
 
     fn bound(&self, handle: u32) -> Result<(&F, &F::Prepared), Fault> {
         let filter = self.filter.as_ref().ok_or(Fault::NotConfigured)?;
-        let at = self.prepared.binary_search_by_key(&handle, |(handle, _)| *handle).map_err(|_| Fault::UnknownBinding)?;
+        let at =
+            self.prepared.binary_search_by_key(&handle, |(handle, _)| *handle).map_err(|_| Fault::UnknownBinding)?;
         Ok((filter, &self.prepared[at].1))
     }
 }

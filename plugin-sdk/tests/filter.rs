@@ -1,7 +1,9 @@
 //! A plugin from the author's side, and the control messages from the host's side, through the native harness.
 
 use serde::Deserialize;
-use waspmq_plugin_sdk::abi::{self, Answer, Description, Done, Fault, Op, PrepareRequest, Prepared, ReleaseRequest, Tested};
+use waspmq_plugin_sdk::abi::{
+    self, Answer, Description, Done, Fault, Op, PrepareRequest, Prepared, ReleaseRequest, Tested,
+};
 use waspmq_plugin_sdk::harness::{Harness, message};
 use waspmq_plugin_sdk::{
     Decides, Entry, EntryVerdict, Filter, LogLevel, Message, Refuse, Runtime, Subscription, Verdict, log, plugin,
@@ -75,7 +77,8 @@ impl Filter for Probe {
 plugin!(Probe, name = "probe", version = "7", body = 4);
 
 fn probe(expression: &str) -> Harness<Probe> {
-    Harness::<Probe>::new(Settings { least: 10 }).unwrap().subscribe(expression).unwrap()
+    let probe = Harness::<Probe>::new(Settings { least: 10 });
+    probe.and_then(|it| it.subscribe(expression)).expect("the probe takes any words but bad ones")
 }
 
 #[test]
@@ -114,7 +117,8 @@ fn a_message_shows_its_fields() {
 
 #[test]
 fn settings_are_read_or_refused_by_name() {
-    let with = |key: &str, value: i64| Harness::<Probe>::from_settings(&std::collections::BTreeMap::from([(key, value)]));
+    let with =
+        |key: &str, value: i64| Harness::<Probe>::from_settings(&std::collections::BTreeMap::from([(key, value)]));
     assert_eq!(with("least", 5).unwrap().self_test(), Ok(3));
     assert!(with("leest", 5).err().is_some_and(|refuse| refuse.message.contains("leest")));
     assert_eq!(with("least", -1).err(), Some(Refuse::new("`least` must not be below 0")));
@@ -126,10 +130,10 @@ struct Instance(Runtime<Probe>);
 impl Instance {
     fn ask<T: serde::de::DeserializeOwned>(&mut self, op: Op, request: &impl serde::Serialize) -> Result<T, Refuse> {
         let (mut input, mut out) = ([0; 1024], [0; abi::OUT_BYTES]);
-        let len = abi::encode(request, &mut input).unwrap();
+        let len = abi::encode(request, &mut input).expect("the request is short");
         let answered = self.0.control(op.number(), &input[..len], &mut out);
         assert!(answered > 0, "{:?}", Fault::from_number(-answered));
-        abi::decode::<Answer<T>>(&out[..answered as usize]).unwrap().into()
+        abi::decode::<Answer<T>>(&out[..answered as usize]).expect("the answer is one").into()
     }
 
     fn prepare(&mut self, handle: u32, expression: &str) -> Result<Prepared, Refuse> {
@@ -150,8 +154,7 @@ fn control_messages_as_the_host_sends_them() {
     assert!(instance.prepare(1, "x").is_err(), "not configured");
     assert_eq!(instance.0.control(Op::Configure.number(), &[], &mut [0; 64]), 5, "no settings: the defaults");
     assert_eq!(instance.prepare(9, "x"), Ok(Prepared { decides: Decides::Tokens }));
-    let by_expression =
-        [("all", Decides::All), ("odd", Decides::Entries), ("odd or big", Decides::EntriesThenTokens)];
+    let by_expression = [("all", Decides::All), ("odd", Decides::Entries), ("odd or big", Decides::EntriesThenTokens)];
     for (expression, decides) in by_expression {
         assert_eq!(instance.prepare(2, expression), Ok(Prepared { decides }), "{expression}");
     }

@@ -2,8 +2,8 @@
 //! so that nothing of an earlier batch shines through. Called by the broker's plugin host and by the test harness.
 
 use super::{
-    ABI_MINOR, BATCH_MAGIC, ENTRY_BYTES, HEADER_BYTES, Hook, PROPERTIES_BYTES_MAX, RECORD_BYTES, TOKEN_BYTES, header_at,
-    record_at,
+    ABI_MINOR, BATCH_MAGIC, ENTRY_BYTES, HEADER_BYTES, Hook, PROPERTIES_BYTES_MAX, RECORD_BYTES, TOKEN_BYTES,
+    header_at, record_at,
 };
 
 /// A token as it stands in the arena. Hosts keep their tokens in this form: a batch then takes them in one copy.
@@ -205,7 +205,8 @@ impl<'a> BatchWriter<'a> {
             return Err(BatchError::Full);
         }
         let mut bytes = [0; RECORD_BYTES];
-        let words = [record.queue_offset, record.physical_offset, record.born_ms, record.store_ms, record.tags_code as u64];
+        let words =
+            [record.queue_offset, record.physical_offset, record.born_ms, record.store_ms, record.tags_code as u64];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -279,7 +280,8 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_batch() {
         let mut arena = vec![0xee; 512];
-        let head = BatchHead { hook: Hook::Records, handle: 7, plugin_epoch: 9, now_ms: 5, topic: "Top", body_bytes_max: 2 };
+        let head =
+            BatchHead { hook: Hook::Records, handle: 7, plugin_epoch: 9, now_ms: 5, topic: "Top", body_bytes_max: 2 };
         let mut writer = BatchWriter::new(&mut arena, head, 2).unwrap();
         let record = Record {
             queue_offset: 1,
@@ -319,7 +321,8 @@ mod tests {
     #[test]
     fn full_leaves_the_batch_as_it_was() {
         let mut arena = [0xee; 64 + 2 * 80 + 16];
-        let head = BatchHead { hook: Hook::Records, handle: 0, plugin_epoch: 0, now_ms: 0, topic: "", body_bytes_max: 9 };
+        let head =
+            BatchHead { hook: Hook::Records, handle: 0, plugin_epoch: 0, now_ms: 0, topic: "", body_bytes_max: 9 };
         assert_eq!(BatchWriter::new(&mut arena, head, 3).err(), Some(BatchError::Full));
         let mut writer = BatchWriter::new(&mut arena, head, 2).unwrap();
         let big = Record { body: &[1; 17], ..Record::default() };

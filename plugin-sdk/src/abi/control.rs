@@ -221,7 +221,10 @@ mod tests {
         // A field from the future is passed over.
         expected[4] = 0x82;
         expected.extend_from_slice(b"\xa3new\x01");
-        assert_eq!(decode::<Answer<Prepared>>(&expected).unwrap(), Answer::Ok(Prepared { decides: Decides::EntriesThenTokens }));
+        assert_eq!(
+            decode::<Answer<Prepared>>(&expected).unwrap(),
+            Answer::Ok(Prepared { decides: Decides::EntriesThenTokens })
+        );
 
         let refused: Answer<Done> = Err(Refuse::at(3, "no")).into();
         let len = encode(&refused, &mut out).unwrap();

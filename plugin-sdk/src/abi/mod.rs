@@ -266,7 +266,12 @@ pub struct Arenas {
 impl Arenas {
     /// Reads the table that [`export::ARENAS`] points to.
     pub fn from_bytes(bytes: &[u8; ARENA_TABLE_BYTES]) -> Self {
-        Self { in_ptr: u32_at(bytes, 0), in_cap: u32_at(bytes, 4), out_ptr: u32_at(bytes, 8), out_cap: u32_at(bytes, 12) }
+        Self {
+            in_ptr: u32_at(bytes, 0),
+            in_cap: u32_at(bytes, 4),
+            out_ptr: u32_at(bytes, 8),
+            out_cap: u32_at(bytes, 12),
+        }
     }
 
     /// The table as the guest stores it.

@@ -2,8 +2,8 @@
 //! up is a `Fault`, never a read beyond `total_len`, where an earlier batch may still stand.
 
 use super::{
-    BATCH_MAGIC, ENTRY_BYTES, Fault, HEADER_BYTES, Hook, RECORD_BYTES, TOKEN_BYTES, header_at, record_at, u16_at, u32_at,
-    u64_at,
+    BATCH_MAGIC, ENTRY_BYTES, Fault, HEADER_BYTES, Hook, RECORD_BYTES, TOKEN_BYTES, header_at, record_at, u16_at,
+    u32_at, u64_at,
 };
 
 /// A batch in an IN arena.
@@ -169,7 +169,8 @@ mod tests {
 
     fn batch(records: &[Record<'_>]) -> Vec<u8> {
         let mut arena = vec![0; 64 * 1024];
-        let head = BatchHead { hook: Hook::Records, handle: 3, plugin_epoch: 4, now_ms: 5, topic: "T", body_bytes_max: 8 };
+        let head =
+            BatchHead { hook: Hook::Records, handle: 3, plugin_epoch: 4, now_ms: 5, topic: "T", body_bytes_max: 8 };
         let mut writer = BatchWriter::new(&mut arena, head, records.len()).unwrap();
         for record in records {
             let mut tokens = Vec::new();
@@ -208,7 +209,8 @@ mod tests {
     #[test]
     fn a_later_host_may_send_longer_records() {
         let mut arena = vec![0; 1024];
-        let head = BatchHead { hook: Hook::Entries, handle: 0, plugin_epoch: 0, now_ms: 0, topic: "", body_bytes_max: 0 };
+        let head =
+            BatchHead { hook: Hook::Entries, handle: 0, plugin_epoch: 0, now_ms: 0, topic: "", body_bytes_max: 0 };
         let mut writer = BatchWriter::new(&mut arena, head, 4).unwrap();
         for n in 0..4 {
             writer.push_entry(n, n, n as i64).unwrap();

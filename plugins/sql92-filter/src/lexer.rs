@@ -179,7 +179,10 @@ impl<'a> Lexer<'a> {
 
     /// Whether a decimal ends right here: an `l` then belongs to it, as sqlparser knows it only of `L`.
     fn behind_decimal(&self) -> bool {
-        let decimal = matches!(self.tokens.last(), Some(Token { kind: Kind::Number(Literal::Integer(_) | Literal::Long(_)), .. }));
+        let decimal = matches!(
+            self.tokens.last(),
+            Some(Token { kind: Kind::Number(Literal::Integer(_) | Literal::Long(_)), .. })
+        );
         decimal && self.text[..self.walk.byte].ends_with(|c: char| c.is_ascii_digit())
     }
 
@@ -307,7 +310,10 @@ mod tests {
 
     #[test]
     fn names_words_and_signs() {
-        assert_eq!(kinds("a$_9 aNd not"), [name("a$_9"), Kind::Word(Keyword::And), Kind::Word(Keyword::Not), Kind::End]);
+        assert_eq!(
+            kinds("a$_9 aNd not"),
+            [name("a$_9"), Kind::Word(Keyword::And), Kind::Word(Keyword::Not), Kind::End]
+        );
         let signs = [Kind::Less, Kind::LessOrEqual, Kind::Greater, Kind::GreaterOrEqual, Kind::NotEqual, Kind::Equal];
         assert_eq!(kinds("< <= > >= <> =")[..6], signs);
         assert_eq!(kinds("(,)+-"), [Kind::Open, Kind::Comma, Kind::Close, Kind::Plus, Kind::Minus, Kind::End]);
@@ -324,7 +330,9 @@ mod tests {
         assert_eq!(kinds("5L"), [int(5), Kind::End]);
         assert_eq!(kinds("5l 5 l"), [int(5), int(5), name("l"), Kind::End]);
         assert_eq!(kinds("5000000000"), [Kind::Number(Literal::Long(5_000_000_000)), Kind::End]);
-        for (text, value) in [("5.5", 5.5), ("5.", 5.0), (".5", 0.5), ("5E10", 5e10), ("5.5e-3", 5.5e-3), ("007.5", 7.5)] {
+        for (text, value) in
+            [("5.5", 5.5), ("5.", 5.0), (".5", 0.5), ("5E10", 5e10), ("5.5e-3", 5.5e-3), ("007.5", 7.5)]
+        {
             assert_eq!(kinds(text), [Kind::Number(Literal::Double(value)), Kind::End], "{text}");
         }
         assert_eq!(kinds("1e"), [int(1), name("e"), Kind::End]);
@@ -340,7 +348,10 @@ mod tests {
         assert_eq!(kinds("b'x'"), [name("b"), Kind::Text("x".into()), Kind::End]);
         assert_eq!(kinds("e'x'"), [name("e"), Kind::Text("x".into()), Kind::End]);
         assert_eq!(kinds("a -> b"), [name("a"), Kind::Stop]);
-        for text in ["!=", "==", "=>", "<<", "<=>", "\"a\"", "`a`", "[a]", "a.b", "a._b", "#", "?", "\u{a0}", "é", "\"", "/* *", "'"] {
+        for text in [
+            "!=", "==", "=>", "<<", "<=>", "\"a\"", "`a`", "[a]", "a.b", "a._b", "#", "?", "\u{a0}", "é", "\"", "/* *",
+            "'",
+        ] {
             assert!(matches!(kinds(text).last(), Some(Kind::Bad(_))), "{text}");
         }
     }

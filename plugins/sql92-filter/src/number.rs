@@ -85,12 +85,22 @@ mod tests {
 
     #[test]
     fn integers_as_java() {
-        let good = [("3", 3), ("+3", 3), ("-3", -3), ("03", 3), ("-0", 0), ("2147483647", i32::MAX), ("-2147483648", i32::MIN)];
+        let good = [
+            ("3", 3),
+            ("+3", 3),
+            ("-3", -3),
+            ("03", 3),
+            ("-0", 0),
+            ("2147483647", i32::MAX),
+            ("-2147483648", i32::MIN),
+        ];
         for (text, value) in good {
             assert_eq!(java_integer(text.as_bytes()), Some(value), "{text:?}");
         }
         assert_eq!(java_integer(b"00000000000000000000000000003"), Some(3), "leading zeros do not count");
-        for text in ["", "+", "-", "+-3", " 3", "3 ", "3.0", "1e2", "2147483648", "-2147483649", "3L", "0x3", "NaN", "1_0"] {
+        for text in
+            ["", "+", "-", "+-3", " 3", "3 ", "3.0", "1e2", "2147483648", "-2147483649", "3L", "0x3", "NaN", "1_0"]
+        {
             assert_eq!(java_integer(text.as_bytes()), None, "{text:?}");
         }
     }
@@ -129,7 +139,10 @@ mod tests {
             assert_eq!(java_double(text.as_bytes()), Some(value), "{text:?}");
         }
         assert!(java_double(b"NaN").is_some_and(f64::is_nan));
-        for text in ["", " ", ".", "e5", "1e", "inf", "infinity", "nan", "NAN", "--3", "+-3", "3 4", "1_0", "3L", "d", "3dd", "0x10"] {
+        for text in [
+            "", " ", ".", "e5", "1e", "inf", "infinity", "nan", "NAN", "--3", "+-3", "3 4", "1_0", "3L", "d", "3dd",
+            "0x10",
+        ] {
             assert_eq!(java_double(text.as_bytes()), None, "{text:?}");
         }
     }

@@ -128,7 +128,9 @@ impl Parser {
             Kind::Word(Keyword::False) => Constant::Truth(false),
             Kind::Word(Keyword::Null) => Constant::Null,
             Kind::Bad(reason) => return Err(self.refuse(*reason)),
-            Kind::End => return Err(self.refuse("the expression ends where a property, a number or a 'text' must stand")),
+            Kind::End => {
+                return Err(self.refuse("the expression ends where a property, a number or a 'text' must stand"));
+            }
             Kind::Word(_) => return Err(self.refuse("a keyword cannot stand here, nor be the name of a property")),
             _ => return Err(self.refuse("a property, a number or a 'text' must stand here")),
         };
@@ -209,7 +211,11 @@ impl Parser {
             Kind::Word(Keyword::Contains) => Search::Anywhere,
             Kind::Word(Keyword::StartsWith) => Search::Start,
             Kind::Word(Keyword::EndsWith) => Search::End,
-            _ => return Err(self.refuse("after NOT, only BETWEEN, IN, CONTAINS, STARTSWITH or ENDSWITH can follow here")),
+            _ => {
+                return Err(
+                    self.refuse("after NOT, only BETWEEN, IN, CONTAINS, STARTSWITH or ENDSWITH can follow here")
+                );
+            }
         };
         self.at += 1;
         let Kind::Text(text) = self.kind() else {
@@ -317,7 +323,11 @@ impl Parser {
             Shape::Constant(_) => matches!(self.literal(*shape), Some(Value::Truth(_) | Value::Null)),
             Shape::Negated => false,
         };
-        if truth { Ok(()) } else { Err(Refuse::at(column, "this is neither true nor false: a comparison must stand here")) }
+        if truth {
+            Ok(())
+        } else {
+            Err(Refuse::at(column, "this is neither true nor false: a comparison must stand here"))
+        }
     }
 
     /// Checks an operand of an order: a literal must be a number, a truth value is none.

@@ -130,7 +130,7 @@ fn with(properties: &Properties) -> TestMessage {
 }
 
 fn subscribe(expression: &str) -> Harness<Sql92Filter> {
-    Harness::new(NoConfig {}).unwrap().subscribe_as("SQL92", expression).unwrap()
+    Harness::new(NoConfig {}).and_then(|it| it.subscribe_as("SQL92", expression)).expect("the expression is sound")
 }
 
 proptest! {
