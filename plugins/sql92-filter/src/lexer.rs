@@ -212,8 +212,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Cuts the number by RocketMQ's rules: `0` or digits without leading zero, with an optional L, or a float. Rust and
-    /// RocketMQ agree on floats, and on where a decimal ends unless it begins with 0.
+    /// Cuts the number by RocketMQ's rules: `0` or digits without leading zero, with an optional L, or a float. sqlparser
+    /// agrees on where each ends, but for decimals that begin with 0.
     fn take_number(&mut self) -> bool {
         let rest = self.rest().as_bytes();
         let digits = |from: usize| rest[from.min(rest.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
