@@ -1,1 +1,17 @@
-//! waspmq-namesrv
+//! The nameserver: which brokers exist, which topics they have, and a small table of key-values. Used by the program
+//! `namesrv` and, inside a broker that runs alone, by `broker`. Keeps nothing but the key-values over a restart:
+//! brokers register again within 30 seconds. Knows routes, no messages.
+
+mod config;
+mod error;
+mod handler;
+mod kv_config;
+mod namesrv;
+mod route_info;
+mod server;
+
+pub use config::{Keys, NamesrvConfig};
+pub use error::NamesrvError;
+pub use kv_config::ORDER_TOPIC_CONFIG;
+pub use namesrv::Namesrv;
+pub use server::NamesrvServer;
