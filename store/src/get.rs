@@ -409,3 +409,7 @@ fn is_record(bytes: &[u8], entry: &QueueEntry) -> bool {
     let physical = (i64::from(word(PHYSICAL_OFFSET_AT)) << 32) | i64::from(word(PHYSICAL_OFFSET_AT + 4) as u32);
     word(0) == entry.size && matches!(word(MAGIC_AT), MAGIC_V1 | MAGIC_V2) && physical == entry.physical_offset.0
 }
+
+#[cfg(test)]
+#[path = "get_tests.rs"]
+mod tests;

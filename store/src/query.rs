@@ -169,3 +169,7 @@ pub(crate) fn first_record_in_memory(log: &CommitLog, queue: &Queue, memory_byte
     let near = |entry: QueueEntry| log.max_offset().bytes_since(entry.physical_offset) <= memory_bytes / 10 * 4;
     Ok(first.is_some_and(near))
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;

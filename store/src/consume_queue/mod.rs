@@ -10,5 +10,8 @@ mod table;
 #[cfg(test)]
 pub(crate) use entry::BLANK;
 pub(crate) use entry::{ENTRY_BYTES, encode};
-pub(crate) use queue_files::{ConsumeQueue, Placement};
+pub(crate) use queue_files::ConsumeQueue;
 pub(crate) use table::ConsumeQueues;
+
+#[cfg(test)]
+mod tests;

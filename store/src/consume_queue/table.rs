@@ -3,7 +3,7 @@
 //! folder is read once, at open; a queue without messages has no files.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -23,6 +23,8 @@ const OPEN_THREADS_MAX: usize = 4;
 pub(crate) struct ConsumeQueues {
     map: QueueMap,
     placement: Arc<Placement>,
+    /// A topic's folder may have been made since the root folder was last synced.
+    names_dirty: AtomicBool,
 }
 
 impl ConsumeQueues {
@@ -37,7 +39,7 @@ impl ConsumeQueues {
         let file_bytes = file_bytes.max(1).next_multiple_of(ENTRY_BYTES as u64);
         let open_queues = OpenQueues::new(open_max);
         let placement = Arc::new(Placement { storage, root, file_bytes, open_queues });
-        let queues = Self { map: QueueMap::default(), placement };
+        let queues = Self { map: QueueMap::default(), placement, names_dirty: AtomicBool::new(false) };
         queues.scan()?;
         Ok(queues)
     }
@@ -103,6 +105,7 @@ impl ConsumeQueues {
             return Ok(Arc::clone(files));
         }
         let files = ConsumeQueue::open(&self.placement, queue.topic(), queue.id())?;
+        self.names_dirty.store(true, Ordering::Release);
         Ok(queue.attach(files))
     }
 
@@ -138,7 +141,18 @@ impl ConsumeQueues {
 
     /// Writes to disk every queue with at least `pages_min` pages (of 4 KiB) not written yet.
     pub(crate) fn flush(&self, pages_min: u64) -> Result<(), StoreError> {
-        self.all().iter().filter_map(|queue| queue.files()).try_for_each(|files| files.flush(pages_min))
+        self.all().iter().filter_map(|queue| queue.files()).try_for_each(|files| files.flush(pages_min))?;
+        if self.names_dirty.swap(false, Ordering::AcqRel) {
+            // A queue's files sync their own folder and the topic's; the topic's name lies in the root.
+            let root = &self.placement.root;
+            for dir in [Some(&**root), root.parent()].into_iter().flatten() {
+                if let Err(source) = self.placement.storage.sync_dir(dir) {
+                    self.names_dirty.store(true, Ordering::Release);
+                    return Err(source).at_path("syncing the folder", dir);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Retention: deletes the files whose records the log no longer holds, and corrects the first readable offsets.
@@ -175,5 +189,11 @@ impl ConsumeQueues {
     /// The log has no file: nothing that a queue knows exists any more.
     pub(crate) fn remove_all(&self) -> Result<(), StoreError> {
         self.topics().iter().try_for_each(|topic| self.remove_topic(topic))
+    }
+
+    /// How many queues may be mapped now.
+    #[cfg(test)]
+    pub(crate) fn mapped(&self) -> usize {
+        self.placement.open_queues.count()
     }
 }
