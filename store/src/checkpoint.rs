@@ -63,7 +63,7 @@ impl Checkpoint {
         let times_file = open_page(storage, &root.join("checkpoint"))?;
         let progress_file = open_page(storage, &root.join("progress"))?;
         let [log_ms, queues_ms, index_ms] = TIMES_AT.map(|at| AtomicI64::new(times_file.load_i64(at)));
-        Ok(Checkpoint {
+        let checkpoint = Checkpoint {
             times_file,
             progress_file,
             log_ms,
@@ -74,7 +74,13 @@ impl Checkpoint {
             clean_end: AtomicI64::new(-1),
             index_mark: Mutex::default(),
             flushing: Mutex::new(()),
-        })
+        };
+        // What was known stays known until more is.
+        let known = checkpoint.progress();
+        checkpoint.durable.store(known.durable.map_or(-1, |offset| offset.0), Ordering::Relaxed);
+        checkpoint.derived.store(known.derived.map_or(-1, |offset| offset.0), Ordering::Relaxed);
+        *checkpoint.index_mark.lock().unwrap_or_else(PoisonError::into_inner) = known.index;
+        Ok(checkpoint)
     }
 
     /// What our own file says, unless another program has used the folder since: then it says nothing.

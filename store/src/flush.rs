@@ -210,6 +210,7 @@ impl Flush {
                 }
                 self.tell_durable(flushed);
                 self.log.followers.derived.announce_and_wake();
+                self.log.release_synced();
                 Ok(flushed)
             }
             Err(error) => {

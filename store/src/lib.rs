@@ -26,6 +26,8 @@ mod query;
 mod queue;
 mod recovery;
 mod sleeper;
+#[cfg(test)]
+mod test_rig;
 
 pub use commit_log::{Append, Appended, Item, Items};
 pub use config::{FlushMode, StoreConfig};

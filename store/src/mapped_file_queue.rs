@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -28,7 +29,7 @@ pub(crate) struct MappedFileQueue {
     files: RwLock<VecDeque<Slot>>,
     wrote: AtomicU64,
     flushed: AtomicU64,
-    /// A file was made or deleted since the folder was last synced.
+    /// A file was made since the folder was last synced by this process.
     names_dirty: AtomicBool,
 }
 
@@ -72,7 +73,8 @@ impl MappedFileQueue {
             files: RwLock::new(files),
             wrote: AtomicU64::new(wrote),
             flushed: AtomicU64::new(wrote),
-            names_dirty: AtomicBool::new(false),
+            // Files found may have been made by a process that ended before it synced their names.
+            names_dirty: AtomicBool::new(true),
         })
     }
 
@@ -103,11 +105,6 @@ impl MappedFileQueue {
     /// Whether there is no file at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.files().is_empty()
-    }
-
-    /// How many files there are, unused ones at the end included.
-    pub(crate) fn file_count(&self) -> usize {
-        self.files().len()
     }
 
     /// First byte held; `wrote()` if there is no file.
@@ -268,17 +265,18 @@ impl MappedFileQueue {
         Ok(file)
     }
 
-    /// Syncs what is written below `to` (at most `wrote()`) and returns how far the row is on the disk now. Syncs
-    /// the folder too if files were made or deleted.
+    /// Syncs what is written below `to` (at most `wrote()`) and returns how far the row is on the disk now. Syncs the
+    /// names of the files too, if any may not be there after a power cut.
     pub(crate) fn flush(&self, to: u64) -> Result<u64, StoreError> {
-        if self.names_dirty.swap(false, Ordering::AcqRel)
+        let to = to.min(self.wrote());
+        let mut at = self.flushed().max(self.min_offset());
+        if at < to
+            && self.names_dirty.swap(false, Ordering::AcqRel)
             && let Err(error) = self.sync_names()
         {
             self.names_dirty.store(true, Ordering::Release);
             return Err(error);
         }
-        let to = to.min(self.wrote());
-        let mut at = self.flushed().max(self.min_offset());
         while at < to {
             let Some(file) = self.file_for(at)? else {
                 break;
@@ -311,7 +309,6 @@ impl MappedFileQueue {
                     let path = file_path(&self.dir, last.start);
                     self.storage.remove(&path).at_path("deleting", &path)?;
                     files.pop_back();
-                    self.names_dirty.store(true, Ordering::Release);
                 }
                 Some(_) => break,
                 None => {
@@ -347,7 +344,6 @@ impl MappedFileQueue {
             let path = file_path(&self.dir, files[0].start);
             self.storage.remove(&path).at_path("deleting", &path)?;
             files.pop_front();
-            self.names_dirty.store(true, Ordering::Release);
             deleted += 1;
         }
     }
@@ -357,6 +353,16 @@ impl MappedFileQueue {
         let mut files = self.files_mut();
         files.clear();
         self.storage.remove_dir(&self.dir).at_path("deleting the folder", &self.dir)
+    }
+
+    /// No longer counts a range as resident memory of this process, where it is mapped. Its bytes stay readable.
+    pub(crate) fn release(&self, range: Range<u64>) {
+        for slot in self.files().iter() {
+            let (from, to) = (range.start.max(slot.start), range.end.min(slot.start + self.file_bytes));
+            if let Some(file) = slot.file.as_ref().filter(|_| from < to) {
+                file.release((from - slot.start) as usize..(to - slot.start) as usize);
+            }
+        }
     }
 
     /// Drops the mappings of the files that end at or before `offset`; they are made again when needed.

@@ -64,7 +64,9 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     if log.files().is_empty() {
         queues.remove_all()?;
     }
-    queues.truncate_to(physical(end), !clean)?;
+    // Entries that were not synced may be there in part: they are dispatched again.
+    let certain = if clean { physical(end) } else { physical(end).min(plan.derived) };
+    queues.truncate_to(certain, !clean)?;
     let trust = match checkpoint.progress() {
         _ if clean => Trust::All,
         // Without a mark there was no index yet.

@@ -33,6 +33,11 @@ use crate::{
 /// How long a file that could not be made is not tried again: making one on a full disk takes long.
 const RETRY_FILE: Duration = Duration::from_secs(1);
 
+/// This much behind what is synced stays mapped; older parts are mapped again when they are read.
+const RESIDENT_BYTES: u64 = 32 << 20;
+/// Pages are given back in pieces of this size: a huge page, so that none is split.
+const RELEASE_BYTES: u64 = 2 << 20;
+
 /// The log. One per store.
 #[derive(Debug)]
 pub(crate) struct CommitLog {
@@ -46,6 +51,8 @@ pub(crate) struct CommitLog {
     settings: LogSettings,
     /// Store time, ms, of the newest record.
     newest_ms: AtomicI64,
+    /// Pages below were given back to the page cache.
+    released: AtomicU64,
     /// Where the log ended when it was opened.
     opened_at: AtomicU64,
     /// In [`FlushMode::Sync`]: somebody waits for what was appended.
@@ -104,6 +111,7 @@ impl CommitLog {
                 check_crc_on_recovery: config.check_crc_on_recovery,
             },
             newest_ms: AtomicI64::new(0),
+            released: AtomicU64::new(0),
             opened_at: AtomicU64::new(0),
             sync_wanted: AtomicBool::new(false),
             populate_at: AtomicU64::new(0),
@@ -207,6 +215,16 @@ impl CommitLog {
     pub(crate) fn forget_sync_wanted(&self) {
         self.sync_wanted.store(false, Ordering::Release);
         std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Gives what was synced back to the page cache, but for the last part, which is read most: a broker's own memory
+    /// stays small however much it stores.
+    pub(crate) fn release_synced(&self) {
+        let upto = self.files.flushed().saturating_sub(RESIDENT_BYTES) / RELEASE_BYTES * RELEASE_BYTES;
+        let from = self.released.fetch_max(upto, Ordering::Relaxed);
+        if from < upto {
+            self.files.release(from..upto);
+        }
     }
 
     /// Deletes the files that end at or before `offset`, never the last; returns how many.

@@ -27,7 +27,7 @@ pub(crate) struct Start {
     pub(crate) offset: u64,
     /// The log below was synced: it must be there, whole.
     pub(crate) durable: Option<u64>,
-    /// Records stored up to this time, ms, were synced; for folders of which only RocketMQ's checkpoint is known.
+    /// Records stored before this time, ms, were synced; for folders of which only RocketMQ's checkpoint is known.
     pub(crate) durable_ms: i64,
 }
 
@@ -59,8 +59,10 @@ impl CommitLog {
                 break;
             }
         }
-        if start.durable.is_some_and(|durable| scanned.end < durable) {
-            return Err(self.damaged(scanned.end, "the file with the following messages is missing".into()));
+        // A scan may also begin behind the last file, and then reads nothing.
+        let end = scanned.end.min(self.files.end_offset());
+        if start.durable.is_some_and(|durable| end < durable) {
+            return Err(self.damaged(end, "the file with the following messages is missing".into()));
         }
         Ok(scanned)
     }
@@ -105,7 +107,7 @@ impl CommitLog {
             None => {
                 let behind = self.record_behind(scanned.end)?;
                 // A record older than the last good one was cut in an earlier life; RocketMQ leaves those in place.
-                let followed = |ms| scanned.records > 0 && (scanned.newest_ms..=start.durable_ms).contains(&ms);
+                let followed = |ms| scanned.records > 0 && (scanned.newest_ms..start.durable_ms).contains(&ms);
                 behind.is_some_and(followed)
             }
         };

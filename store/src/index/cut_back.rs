@@ -46,20 +46,30 @@ impl IndexFile {
         let count = self.entry_count();
         let keep = keep.clamp(1, count);
         self.reserve_slots(storage)?;
-        // Newest first, so that each slot ends at its newest entry that stays.
+        // Newest first, so that each slot ends at its newest entry that stays. An entry that says it is the first of its
+        // slot may also be one whose end was lost, so it proves nothing.
+        let mut certain = true;
         for number in (keep..count).rev() {
             let slot = self.slot_at(self.hash_of(number));
             if self.slot(slot) == number as i32 {
-                self.set_slot(slot, self.previous_of(number));
+                let previous = self.previous_of(number);
+                certain &=
+                    (1..number as i32).contains(&previous) && self.slot_at(self.hash_of(previous as u32)) == slot;
+                self.set_slot(slot, previous);
             }
         }
-        if !self.slots_lead_below(keep) {
-            // Some dropped entry was half written, so its slot could not be led back: lead all slots anew.
-            self.slots().for_each(|slot| self.set_slot(slot, 0));
-            (1..keep).for_each(|number| self.set_slot(self.slot_at(self.hash_of(number)), number as i32));
+        if !certain || !self.slots_lead_below(keep) {
+            self.lead_all_slots(keep);
         }
         self.end_with(keep);
         Ok(())
+    }
+
+    /// Leads every slot to its newest entry below `keep`. Reads all of them, which takes some tenths of a second for a
+    /// full file.
+    fn lead_all_slots(&self, keep: u32) {
+        self.slots().for_each(|slot| self.set_slot(slot, 0));
+        (1..keep).for_each(|number| self.set_slot(self.slot_at(self.hash_of(number)), number as i32));
     }
 
     fn slots_lead_below(&self, keep: u32) -> bool {

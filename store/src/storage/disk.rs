@@ -95,9 +95,10 @@ impl Storage for DiskStorage {
             return Ok(());
         }
         match fallocate(&file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, range.start, bytes) {
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, range),
-            done => Ok(done?),
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, range)?,
+            done => done?,
         }
+        file.sync_data()
     }
 
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region> {

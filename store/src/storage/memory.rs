@@ -23,7 +23,7 @@ const SECTOR_BYTES: usize = 512;
 /// Files in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
-    disk: Mutex<Disk>,
+    disk: Arc<Mutex<Disk>>,
     fail_syncs: Arc<AtomicBool>,
     locks: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
@@ -103,7 +103,7 @@ impl MemoryStorage {
             after.files.insert(path.clone(), Arc::clone(&file));
             after.durable.insert(path.clone(), file);
         }
-        MemoryStorage { disk: Mutex::new(after), ..MemoryStorage::default() }
+        MemoryStorage { disk: Arc::new(Mutex::new(after)), ..MemoryStorage::default() }
     }
 
     fn file(&self, path: &Path) -> io::Result<Arc<Bytes>> {
@@ -202,9 +202,13 @@ impl Storage for MemoryStorage {
 
     fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
         let file = self.file(path)?;
-        for byte in &file.seen[range.start as usize..range.end as usize] {
+        let range = range.start as usize..range.end as usize;
+        self.check_sync()?;
+        for byte in &file.seen[range.clone()] {
             byte.store(0, Ordering::Relaxed);
         }
+        let _no_power_cut = lock(&self.disk);
+        file.sync(range);
         Ok(())
     }
 
@@ -214,7 +218,8 @@ impl Storage for MemoryStorage {
             return Err(io::Error::other(format!("has {} bytes instead of {bytes}", file.seen.len())));
         }
         let memory = Memory::Heap(Arc::clone(&file.seen));
-        Ok(Region { memory, backing: Arc::new(MemoryBacking { file, fail_syncs: Arc::clone(&self.fail_syncs) }) })
+        let (disk, fail_syncs) = (Arc::clone(&self.disk), Arc::clone(&self.fail_syncs));
+        Ok(Region { memory, backing: Arc::new(MemoryBacking { file, disk, fail_syncs }) })
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -280,12 +285,15 @@ impl Drop for Held {
 
 struct MemoryBacking {
     file: Arc<Bytes>,
+    disk: Arc<Mutex<Disk>>,
     fail_syncs: Arc<AtomicBool>,
 }
 
 impl Backing for MemoryBacking {
     fn sync(&self, _memory: &Memory, range: Range<usize>) -> io::Result<()> {
         check_sync(&self.fail_syncs)?;
+        // A power cut happens before or after a sync of whatever file, as seen by all files.
+        let _no_power_cut = lock(&self.disk);
         self.file.sync(range);
         Ok(())
     }

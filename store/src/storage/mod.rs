@@ -55,7 +55,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn reserve(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
     /// Makes a range of a file zeros again and gives its blocks back.
     fn wipe(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
-    /// Makes zeros of a range; what it had as blocks it keeps.
+    /// Makes zeros of a range, on the disk when this returns; what it had as blocks it keeps.
     fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
     /// The file as memory. The file must have exactly `bytes` bytes. No file descriptor stays open.
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region>;

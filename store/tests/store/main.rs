@@ -1,0 +1,9 @@
+//! The store as its users see it: what is stored is found again, byte for byte where RocketMQ has it, through restarts,
+//! kills, power cuts and failing disks. One file per theme; `rig.rs` holds what they share.
+
+mod durability;
+mod folder;
+mod layout;
+mod model;
+mod restart;
+mod rig;

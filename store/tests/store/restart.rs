@@ -1,0 +1,246 @@
+//! Opening again: after a clean stop, after a kill, after torn, stale, damaged or missing bytes.
+
+use std::path::Path;
+
+use waspmq_store::{OpenError, PhysicalOffset, storage::Storage};
+
+use crate::rig::{FILE_BYTES, ROOT, Rig, append, bodies, settle, wait_durable};
+
+const RECORD_BYTES: i64 = 91 + 1 + 10 + 100;
+
+/// A store with `count` messages of 202 bytes, in one queue.
+fn filled(count: u8) -> Rig {
+    let rig = Rig::new();
+    let store = rig.open();
+    for at in 0..count {
+        append(&store, "T", 0, &[at; 100]).unwrap();
+    }
+    settle(&store);
+    rig
+}
+
+fn expected(count: u8) -> Vec<Vec<u8>> {
+    (0..count).map(|at| vec![at; 100]).collect()
+}
+
+/// Changes bytes of a file behind the store's back.
+fn patch(rig: &Rig, name: &str, at: usize, bytes: &[u8]) {
+    let path = Path::new(ROOT).join(name);
+    let mut content = rig.storage.read(&path).unwrap();
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+    rig.storage.write(&path, &content).unwrap();
+    rig.storage.sync_dir(path.parent().unwrap()).unwrap();
+}
+
+fn log_file(offset: u64) -> String {
+    format!("commitlog/{:020}", offset / FILE_BYTES * FILE_BYTES)
+}
+
+#[test]
+fn after_a_clean_stop_nothing_is_read_again() {
+    let rig = Rig::new();
+    let store = rig.open();
+    for at in 0..50 {
+        append(&store, "T", 0, &[at; 100]).unwrap();
+    }
+    let end = store.stats().max_offset;
+    assert!(store.shutdown().clean);
+    let again = rig.open();
+    let report = again.open_report();
+    assert!(report.clean);
+    assert_eq!((report.recovered_from, report.recovered_records, report.end), (end, 0, end));
+    assert_eq!((report.messages, report.truncated_bytes), (50, 0));
+    assert_eq!(bodies(&again, "T", 0), expected(50));
+    append(&again, "T", 0, &[50; 100]).unwrap();
+    settle(&again);
+    assert_eq!(bodies(&again, "T", 0), expected(51));
+}
+
+#[test]
+fn after_a_kill_everything_is_there_and_offsets_go_on() {
+    let rig = filled(60);
+    let again = rig.open();
+    assert!(!again.open_report().clean);
+    assert_eq!(again.open_report().messages, 60);
+    assert_eq!(append(&again, "T", 0, &[60; 100]).unwrap().first_queue_offset.0, 60);
+    settle(&again);
+    assert_eq!(bodies(&again, "T", 0), expected(61));
+}
+
+#[test]
+fn a_torn_end_is_cut_at_whichever_byte_it_was_torn() {
+    let last = 4 * RECORD_BYTES as usize;
+    for torn in 0..RECORD_BYTES as usize {
+        let rig = filled(5);
+        patch(&rig, &log_file(0), last + torn, &vec![0; RECORD_BYTES as usize - torn]);
+        let again = rig.open();
+        // The last byte of the properties is not covered by the body's checksum; zeroing it tears nothing.
+        let kept = if torn == RECORD_BYTES as usize { 5 } else { 4 };
+        let stored = bodies(&again, "T", 0);
+        assert!(stored.len() >= kept, "torn at {torn}");
+        assert_eq!(stored[..4], expected(4)[..]);
+        assert_eq!(append(&again, "T", 0, b"next").unwrap().first_queue_offset.0, stored.len() as i64);
+    }
+}
+
+#[test]
+fn garbage_behind_the_end_is_wiped() {
+    let rig = filled(5);
+    let end = 5 * RECORD_BYTES as usize;
+    patch(&rig, &log_file(0), end, &[0xAB; 500]);
+    let again = rig.open();
+    assert_eq!(again.open_report().truncated_bytes, 500);
+    assert_eq!(bodies(&again, "T", 0), expected(5));
+    drop(again);
+    assert!(rig.bytes_of(&log_file(0))[end..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn records_that_were_cut_once_never_come_back() {
+    let rig = filled(6);
+    // The fourth record is torn; the fifth and sixth behind it are whole, but were never synced.
+    patch(&rig, &log_file(0), 3 * RECORD_BYTES as usize + 100, &[0xEE; 30]);
+    let again = rig.open();
+    assert_eq!(bodies(&again, "T", 0), expected(3));
+    append(&again, "T", 0, &[3; 100]).unwrap();
+    settle(&again);
+    drop(again);
+    assert_eq!(bodies(&rig.open(), "T", 0), expected(4));
+}
+
+#[test]
+fn damage_before_what_was_synced_is_reported_and_nothing_is_changed() {
+    let rig = Rig::new();
+    let store = rig.open();
+    for at in 0..6 {
+        append(&store, "T", 0, &[at; 100]).unwrap();
+    }
+    wait_durable(&store, std::time::Duration::from_secs(10));
+    settle(&store);
+    // A clean stop notes how much was synced; then the process is taken for killed.
+    store.shutdown();
+    drop(store);
+    let good = rig.bytes_of("progress");
+    rig.storage.write(&Path::new(ROOT).join("abort"), b"1").unwrap();
+    // Derived data is complete up to the end; say it is not, so that the log is read.
+    let mut progress = good.clone();
+    progress[32..40].copy_from_slice(&0i64.to_be_bytes());
+    progress[40..48].copy_from_slice(&(-1i64).to_be_bytes());
+    patch(&rig, "progress", 0, &progress);
+    patch(&rig, &log_file(0), 2 * RECORD_BYTES as usize + 100, &[0xEE; 8]);
+    let before = rig.bytes_of(&log_file(0));
+    let error = rig.try_open().unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { position, .. } if position == 2 * RECORD_BYTES as u64), "{error}");
+    assert!(error.to_string().contains("/store/commitlog/00000000000000000000 is damaged"), "{error}");
+    assert_eq!(rig.bytes_of(&log_file(0)), before);
+}
+
+#[test]
+fn a_missing_last_file_is_reported() {
+    let rig = Rig::new();
+    let store = rig.open();
+    for at in 0..40 {
+        append(&store, "T", 0, &[at; 100]).unwrap();
+    }
+    store.shutdown();
+    drop(store);
+    let last = rig.storage.list(&Path::new(ROOT).join("commitlog")).unwrap().pop().unwrap().name;
+    rig.storage.remove(&Path::new(ROOT).join("commitlog").join(last)).unwrap();
+    assert!(matches!(rig.try_open(), Err(OpenError::Damaged { reason, .. }) if reason.contains("missing")));
+}
+
+#[test]
+fn a_shortened_last_file_is_named_and_an_empty_one_is_removed() {
+    let rig = filled(30);
+    let last = rig.storage.list(&Path::new(ROOT).join("commitlog")).unwrap().pop().unwrap().name;
+    let path = Path::new(ROOT).join("commitlog").join(&last);
+    let whole = rig.storage.read(&path).unwrap();
+    rig.storage.write(&path, &whole[..1000]).unwrap();
+    let error = rig.try_open().unwrap_err().to_string();
+    assert!(error.contains(&last) && error.contains("has 1000 bytes"), "{error}");
+    rig.storage.write(&path, &whole).unwrap();
+    let next = Path::new(ROOT).join("commitlog").join(format!("{:020}", last.parse::<u64>().unwrap() + FILE_BYTES));
+    rig.storage.write(&next, b"").unwrap();
+    assert_eq!(bodies(&rig.open(), "T", 0), expected(30));
+}
+
+#[test]
+fn a_folder_of_a_java_broker_is_opened_by_its_checkpoint_alone() {
+    for clean in [true, false] {
+        let rig = filled(60);
+        let store = rig.open();
+        if clean {
+            store.shutdown();
+        }
+        drop(store);
+        rig.storage.remove(&Path::new(ROOT).join("progress")).unwrap();
+        let again = rig.open();
+        assert_eq!(again.open_report().clean, clean);
+        assert_eq!(bodies(&again, "T", 0), expected(60));
+        assert_eq!(append(&again, "T", 0, b"next").unwrap().first_queue_offset.0, 60);
+    }
+}
+
+#[test]
+fn lying_or_missing_checkpoints_cost_time_and_nothing_else() {
+    for lie in [&i64::MAX.to_be_bytes().repeat(3)[..], &[0; 24], &[0xFF; 24]] {
+        let rig = filled(60);
+        patch(&rig, "checkpoint", 0, lie);
+        assert_eq!(bodies(&rig.open(), "T", 0), expected(60));
+    }
+}
+
+#[test]
+fn queues_and_index_are_rebuilt_when_they_are_gone() {
+    for clean in [true, false] {
+        let rig = filled(60);
+        let store = rig.open();
+        if clean {
+            store.shutdown();
+        }
+        drop(store);
+        rig.storage.remove_dir(&Path::new(ROOT).join("consumequeue")).unwrap();
+        let again = rig.open();
+        assert_eq!(bodies(&again, "T", 0), expected(60));
+        assert_eq!(again.open_report().messages, 60);
+    }
+}
+
+#[test]
+fn an_empty_store_opens_and_closes() {
+    let rig = Rig::new();
+    for _ in 0..3 {
+        let store = rig.open();
+        assert_eq!((store.open_report().messages, store.open_report().end), (0, PhysicalOffset(0)));
+        assert!(store.shutdown().clean);
+    }
+    let store = rig.open();
+    append(&store, "T", 0, &[0; 100]).unwrap();
+    settle(&store);
+    drop(store);
+    assert_eq!(bodies(&rig.open(), "T", 0), expected(1));
+}
+
+#[test]
+fn deleted_files_move_the_first_offset_and_a_deleted_topic_begins_anew() {
+    let rig = filled(100);
+    let store = rig.open();
+    append(&store, "Other", 0, b"stays").unwrap();
+    settle(&store);
+    wait_durable(&store, std::time::Duration::from_secs(10));
+    assert_eq!(store.delete_before(PhysicalOffset(2 * FILE_BYTES as i64)).unwrap(), 2);
+    let queue = store.find_queue("T", 0).unwrap();
+    assert!(queue.min_offset().0 > 0);
+    let left = bodies(&store, "T", 0);
+    assert_eq!(left[..], expected(100)[queue.min_offset().0 as usize..]);
+    store.delete_topic("T").unwrap();
+    assert!(queue.is_deleted());
+    assert_eq!(append(&store, "T", 0, b"anew").unwrap().first_queue_offset.0, 0);
+    settle(&store);
+    assert_eq!(bodies(&store, "T", 0), [b"anew"]);
+    store.shutdown();
+    drop(store);
+    let again = rig.open();
+    assert_eq!(bodies(&again, "T", 0), [b"anew"]);
+    assert_eq!(bodies(&again, "Other", 0), [b"stays"]);
+}
