@@ -1,0 +1,18 @@
+"""The quickstart's consumer: prints what arrives until it is stopped."""
+
+import os
+import time
+
+from rocketmq.client import PushConsumer
+
+
+def show(message):
+    print("received", message.id, message.body.decode(), flush=True)
+
+
+consumer = PushConsumer("quickstart-consumer")
+consumer.set_namesrv_addr(os.environ.get("NAMESRV_ADDR", "127.0.0.1:9876"))
+consumer.subscribe("quickstart", show)
+consumer.start()
+while True:
+    time.sleep(3600)
