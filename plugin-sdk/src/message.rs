@@ -5,14 +5,13 @@ use crate::abi::{BatchView, RecordBytes, Token, record_at};
 /// A message to decide.
 pub struct Message<'a> {
     record: RecordBytes<'a>,
-    topic: &'a [u8],
-    now_ms: u64,
+    batch: &'a BatchView<'a>,
 }
 
 impl<'a> Message<'a> {
     #[inline]
-    pub(crate) fn new(batch: &BatchView<'a>, record: RecordBytes<'a>) -> Self {
-        Self { record, topic: batch.topic(), now_ms: batch.now_ms() }
+    pub(crate) fn new(batch: &'a BatchView<'a>, record: RecordBytes<'a>) -> Self {
+        Self { record, batch }
     }
 
     /// Value of a property; `None` if it is absent or not UTF-8. RocketMQ's own properties count too (`TAGS`, `KEYS`,
@@ -56,7 +55,7 @@ impl<'a> Message<'a> {
 
     /// Topic it is stored under.
     pub fn topic(&self) -> &'a str {
-        str::from_utf8(self.topic).unwrap_or_default()
+        str::from_utf8(self.batch.topic()).unwrap_or_default()
     }
 
     /// The body, as far as the plugin's `body = …` allows; empty without.
@@ -91,7 +90,7 @@ impl<'a> Message<'a> {
 
     /// The batch's wall clock, ms since 1970: the only clock there is, so that a batch is decided at one moment.
     pub fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.batch.now_ms()
     }
 
     /// Queue within the topic.

@@ -1,7 +1,7 @@
 //! One plugin instance without its memory: answers control messages and batches from byte slices to byte slices.
 //! Driven by `guest` inside the broker and by `harness` natively, so that both run the same code over the same bytes.
 
-use crate::abi::{BatchView, Decides, Fault, Hook, Op, Refuse, VerdictsWriter};
+use crate::abi::{BatchView, Decides, Fault, Hook, Op, Refuse, write_verdicts};
 use crate::filter::{Config, EntryVerdict, Filter, Subscription, Verdict};
 use crate::message::{Entry, Message};
 use crate::msgpack::{Packer, Unpacker};
@@ -126,23 +126,22 @@ impl<F: Plugin> Runtime<F> {
     fn decide(&self, batch: &[u8], out: &mut [u8]) -> Result<(), Fault> {
         let batch = BatchView::parse(batch)?;
         let (filter, prepared) = self.bound(batch.handle())?;
-        let mut verdicts = VerdictsWriter::new(out, batch.count()).ok_or(Fault::AnswerTooLong)?;
         match batch.hook() {
             Hook::Entries => {
-                for record in batch.records(0) {
-                    let verdict = filter.keep_entry(prepared, &Entry::new(record?));
-                    verdicts.push(verdict == EntryVerdict::Keep, verdict == EntryVerdict::NeedRecord);
-                }
+                let verdicts = batch.entries().map(|entry| {
+                    let verdict = filter.keep_entry(prepared, &Entry::new(entry));
+                    Ok((verdict == EntryVerdict::Keep, verdict == EntryVerdict::NeedRecord))
+                });
+                write_verdicts(out, batch.count(), verdicts)
             }
             Hook::Records => {
-                for record in batch.records(F::BODY_BYTES_MAX) {
+                let verdicts = batch.records(F::BODY_BYTES_MAX).map(|record| {
                     let verdict = filter.keep(prepared, &Message::new(&batch, record?));
-                    verdicts.push(verdict == Verdict::Keep, verdict == Verdict::CannotSay);
-                }
+                    Ok((verdict == Verdict::Keep, verdict == Verdict::CannotSay))
+                });
+                write_verdicts(out, batch.count(), verdicts)
             }
         }
-        verdicts.finish();
-        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ pub use control::{
     decode, encode, split_wasm_expression,
 };
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, encode_manifest};
-pub use verdicts::{VerdictError, Verdicts, VerdictsWriter, verdict_bytes};
+pub use verdicts::{VerdictError, Verdicts, verdict_bytes, write_verdicts};
 pub use view::{BatchView, RecordBytes};
 
 /// Major version of this contract. A change that an old plugin could notice raises it, and the marker export is renamed.

@@ -1,6 +1,8 @@
 //! The answer of `filter`: keep bits, then error bits, both as u64 words. The guest's runtime writes them, the host reads
 //! and distrusts them.
 
+use super::Fault;
+
 /// Bytes of the answer for `count` records.
 pub fn verdict_bytes(count: usize) -> usize {
     count.div_ceil(64) * 16
@@ -63,47 +65,28 @@ fn bit(words: &[u8], index: usize) -> bool {
     words.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// Collects verdicts word by word into OUT.
-pub struct VerdictsWriter<'a> {
-    out: &'a mut [u8],
-    words: usize,
-    at: usize,
-    keep: u64,
-    error: u64,
-}
-
-impl<'a> VerdictsWriter<'a> {
-    /// Room for `count` verdicts at the start of `out`; `None` if they do not fit.
-    pub fn new(out: &'a mut [u8], count: usize) -> Option<Self> {
-        let words = count.div_ceil(64) * 8;
-        let out = out.get_mut(..2 * words)?;
-        Some(Self { out, words, at: 0, keep: 0, error: 0 })
-    }
-
-    /// The verdict of the next record: kept, or undecided, or neither. Must be called `count` times.
-    #[inline]
-    pub fn push(&mut self, keep: bool, error: bool) {
-        self.keep |= u64::from(keep) << (self.at % 64);
-        self.error |= u64::from(error) << (self.at % 64);
-        self.at += 1;
-        if self.at.is_multiple_of(64) {
-            self.flush();
+/// Writes the answer for `count` records to the start of `out`, from what `verdicts` says of each in order: kept, or
+/// undecided, or neither. `AnswerTooLong` if it does not fit, else the first fault among the verdicts.
+#[inline]
+pub fn write_verdicts(
+    out: &mut [u8],
+    count: usize,
+    mut verdicts: impl Iterator<Item = Result<(bool, bool), Fault>>,
+) -> Result<(), Fault> {
+    let words = count.div_ceil(64) * 8;
+    let (keep_words, rest) = out.split_at_mut_checked(words).ok_or(Fault::AnswerTooLong)?;
+    let error_words = rest.get_mut(..words).ok_or(Fault::AnswerTooLong)?;
+    for (keep_word, error_word) in keep_words.chunks_exact_mut(8).zip(error_words.chunks_exact_mut(8)) {
+        let (mut keep, mut error) = (0u64, 0u64);
+        for (bit, verdict) in (0..64).zip(&mut verdicts) {
+            let (kept, undecided) = verdict?;
+            keep |= u64::from(kept) << bit;
+            error |= u64::from(undecided) << bit;
         }
+        keep_word.copy_from_slice(&keep.to_le_bytes());
+        error_word.copy_from_slice(&error.to_le_bytes());
     }
-
-    /// Writes the last word. Bits beyond the last record are 0.
-    pub fn finish(mut self) {
-        if !self.at.is_multiple_of(64) {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let at = (self.at - 1) / 64 * 8;
-        self.out[at..at + 8].copy_from_slice(&self.keep.to_le_bytes());
-        self.out[self.words + at..self.words + at + 8].copy_from_slice(&self.error.to_le_bytes());
-        (self.keep, self.error) = (0, 0);
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -114,9 +97,7 @@ mod tests {
     fn what_is_written_is_read() {
         for count in [0, 1, 31, 32, 63, 64, 65, 128, 200] {
             let mut out = vec![0xff; verdict_bytes(count) + 8];
-            let mut writer = VerdictsWriter::new(&mut out, count).unwrap();
-            (0..count).for_each(|n| writer.push(n % 3 == 0, n % 3 == 1));
-            writer.finish();
+            write_verdicts(&mut out, count, (0..count).map(|n| Ok((n % 3 == 0, n % 3 == 1)))).unwrap();
             let verdicts = Verdicts::read(&out, count).unwrap();
             for n in 0..count {
                 assert_eq!((verdicts.keep(n), verdicts.error(n)), (n % 3 == 0, n % 3 == 1), "{n} of {count}");
@@ -133,6 +114,13 @@ mod tests {
         assert_eq!(Verdicts::read(&answer(0, 1 << 63), 63).err(), Some(VerdictError::BitsBeyond));
         assert_eq!(Verdicts::read(&answer(1, 1), 1).err(), Some(VerdictError::Both));
         assert!(Verdicts::read(&answer(u64::MAX, 0), 64).is_ok());
-        assert!(VerdictsWriter::new(&mut [0; 15], 1).is_none());
+    }
+
+    #[test]
+    fn faults_go_through() {
+        let keep_all = || std::iter::repeat(Ok((true, false)));
+        assert_eq!(write_verdicts(&mut [0; 15], 1, keep_all()), Err(Fault::AnswerTooLong));
+        let broken = keep_all().take(3).chain([Err(Fault::BadBatch)]);
+        assert_eq!(write_verdicts(&mut [0; 16], 10, broken), Err(Fault::BadBatch));
     }
 }

@@ -12,6 +12,7 @@ pub struct BatchView<'a> {
     bytes: &'a [u8],
     records: &'a [u8],
     stride: usize,
+    count: usize,
     hook: Hook,
 }
 
@@ -31,12 +32,13 @@ impl<'a> BatchView<'a> {
             Hook::Entries => ENTRY_BYTES,
             Hook::Records => RECORD_BYTES,
         };
-        let table = (u32_at(bytes, header_at::COUNT) as usize).checked_mul(stride).ok_or(Fault::BadBatch)?;
+        let count = u32_at(bytes, header_at::COUNT) as usize;
+        let table = count.checked_mul(stride).ok_or(Fault::BadBatch)?;
         let records = slice(bytes, u32_at(bytes, header_at::RECORDS_OFF), table).ok_or(Fault::BadBatch)?;
         if stride < least {
             return Err(Fault::BadBatch);
         }
-        Ok(Self { bytes, records, stride, hook })
+        Ok(Self { bytes, records, stride, count, hook })
     }
 
     /// What is asked.
@@ -67,23 +69,24 @@ impl<'a> BatchView<'a> {
 
     /// Records in it.
     pub fn count(&self) -> usize {
-        self.records.len() / self.stride
+        self.count
+    }
+
+    /// The fields of the records in order, without properties and bodies: all there is in a batch of entries.
+    #[inline]
+    pub fn entries(&self) -> impl Iterator<Item = RecordBytes<'a>> + use<'a> {
+        let entry = |fields| RecordBytes { fields, properties: &[], tokens: &[], body: &[] };
+        self.records.chunks_exact(self.stride).map(entry)
     }
 
     /// The records in order. `body_bytes_max` is the plugin's own, from its manifest.
     #[inline]
     pub fn records(&self, body_bytes_max: u32) -> impl Iterator<Item = Result<RecordBytes<'a>, Fault>> + use<'a> {
         let (bytes, hook) = (self.bytes, self.hook);
-        self.records.chunks_exact(self.stride).map(move |record| match hook {
-            Hook::Entries => Ok(RecordBytes { fields: record, properties: &[], tokens: &[], body: &[] }),
-            Hook::Records => RecordBytes::full(bytes, record, body_bytes_max).ok_or(Fault::BadBatch),
+        self.entries().map(move |record| match hook {
+            Hook::Entries => Ok(record),
+            Hook::Records => RecordBytes::full(bytes, record.fields, body_bytes_max).ok_or(Fault::BadBatch),
         })
-    }
-
-    /// The tags codes of all records in order: all that a batch of entries is usually asked for.
-    #[inline]
-    pub fn tags_codes(&self) -> impl Iterator<Item = i64> + use<'a> {
-        self.records.chunks_exact(self.stride).map(|record| u64_at(record, record_at::TAGS_CODE) as i64)
     }
 }
 
@@ -167,6 +170,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn tags_codes(view: &BatchView<'_>) -> Vec<i64> {
+        view.entries().map(|entry| entry.word(record_at::TAGS_CODE) as i64).collect()
+    }
+
     fn batch(records: &[Record<'_>]) -> Vec<u8> {
         let mut arena = vec![0; 64 * 1024];
         let head =
@@ -197,7 +204,7 @@ mod tests {
         let view = BatchView::parse(&bytes).unwrap();
         assert_eq!((view.count(), view.handle(), view.now_ms(), view.plugin_epoch()), (2, 3, 5, 4));
         assert_eq!((view.hook(), view.topic()), (Hook::Records, &b"T"[..]));
-        assert_eq!(view.tags_codes().collect::<Vec<_>>(), [0, -3]);
+        assert_eq!(tags_codes(&view), [0, -3]);
         let read = view.records(8).nth(1).unwrap().unwrap();
         assert_eq!((read.word(record_at::PHYSICAL_OFFSET), read.half(record_at::FLAGS)), (2, 4));
         assert_eq!((read.body(), read.half(record_at::BODY_LEN)), (&b"01234567"[..], 10));
@@ -220,7 +227,7 @@ mod tests {
         arena[header_at::RECORD_STRIDE..][..2].copy_from_slice(&80u16.to_le_bytes());
         arena[header_at::COUNT..][..4].copy_from_slice(&2u32.to_le_bytes());
         let view = BatchView::parse(&arena[..total]).unwrap();
-        assert_eq!(view.tags_codes().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(tags_codes(&view), [0, 2]);
         arena[header_at::RECORD_STRIDE..][..2].copy_from_slice(&39u16.to_le_bytes());
         assert_eq!(BatchView::parse(&arena[..total]).err(), Some(Fault::BadBatch));
     }

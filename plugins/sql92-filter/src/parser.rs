@@ -31,7 +31,7 @@ pub fn compile(text: &str) -> Result<Program, Refuse> {
     let start = parser.column();
     let whole = parser.expression(OR)?;
     parser.truth(&whole, start)?;
-    Program::new(parser.parts)
+    Ok(Program::new(parser.parts))
 }
 
 /// What the code emitted last computes, as far as the checks must know.
@@ -175,7 +175,7 @@ impl Parser {
         if truth(self.literal(left)) == Some(true) && truth(self.literal(right)) == Some(false) {
             return Err(Refuse::at(right_start, "TRUE or FALSE cannot equal this"));
         }
-        self.parts.code.push(Op::Equal);
+        self.parts.push(Op::Equal);
         if not {
             self.parts.code.push(Op::Not);
         }
@@ -199,7 +199,7 @@ impl Parser {
         let right_start = self.column();
         let right = self.unary()?;
         self.ordered(right, right_start)?;
-        self.parts.code.push(Op::Compare(comparison));
+        self.parts.push(Op::Compare(comparison));
         Ok(Shape::Truth)
     }
 
@@ -232,7 +232,7 @@ impl Parser {
     fn between(&mut self, left: Shape, start: u32, code_start: usize, negated: bool) -> Result<Shape, Refuse> {
         self.ordered(left, start)?;
         self.at += 1;
-        let left_code = code_start..self.parts.code.len();
+        let left_code = self.parts.code[code_start..].to_vec();
         let low_start = self.column();
         let low = self.unary()?;
         self.ordered(low, low_start)?;
@@ -241,10 +241,10 @@ impl Parser {
         } else {
             (Comparison::GreaterOrEqual, Op::SkipIfFalse, Comparison::LessOrEqual, Op::And)
         };
-        self.parts.code.push(Op::Compare(below));
+        self.parts.push(Op::Compare(below));
         let skip = self.parts.code.len();
         self.parts.code.push(skip_op(0));
-        self.repeat(left_code)?;
+        self.repeat(left_code, code_start)?;
         self.expect(&Kind::Word(Keyword::And), "BETWEEN wants `low AND high`: AND is missing here")?;
         let high_start = self.column();
         let high = self.unary()?;
@@ -254,25 +254,22 @@ impl Parser {
         {
             return Err(Refuse::at(low_start, "the lower bound is above the upper one: nothing is between"));
         }
-        self.parts.code.push(Op::Compare(above));
+        self.parts.push(Op::Compare(above));
         self.parts.code.push(op);
         self.parts.code[skip] = skip_op(self.parts.code.len() as u32);
         Ok(Shape::Truth)
     }
 
-    /// Emits code a second time. Jumps within it move along.
-    fn repeat(&mut self, range: std::ops::Range<usize>) -> Result<(), Refuse> {
-        self.terms += range.len();
+    /// Emits code a second time, which first stood at `start`. Jumps within it move along.
+    fn repeat(&mut self, code: Vec<Op>, start: usize) -> Result<(), Refuse> {
+        self.terms += code.len();
         self.check_terms()?;
-        let moved = (self.parts.code.len() - range.start) as u32;
-        for at in range {
-            let op = match self.parts.code[at] {
-                Op::SkipIfFalse(target) => Op::SkipIfFalse(target + moved),
-                Op::SkipIfTrue(target) => Op::SkipIfTrue(target + moved),
-                op => op,
-            };
-            self.parts.code.push(op);
-        }
+        let moved = (self.parts.code.len() - start) as u32;
+        self.parts.code.extend(code.into_iter().map(|op| match op {
+            Op::SkipIfFalse(target) => Op::SkipIfFalse(target + moved),
+            Op::SkipIfTrue(target) => Op::SkipIfTrue(target + moved),
+            op => op,
+        }));
         Ok(())
     }
 

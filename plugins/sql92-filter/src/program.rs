@@ -3,13 +3,11 @@
 
 use std::cmp::Ordering;
 
-use waspmq_plugin_sdk::{Message, Refuse};
+use waspmq_plugin_sdk::Message;
 
 use crate::number::{Literal, java_double, java_long};
 use crate::value::{Incomparable, Value, equal, negated, order, same_number};
 
-/// Longest code. Only BETWEEN, which repeats its left side, can come near it.
-const OPS_MAX: usize = 32 * 1024;
 /// Operands of code up to this stack height need no allocation.
 const SMALL_STACK: usize = 8;
 
@@ -26,6 +24,10 @@ pub(crate) enum Op {
     Compare(Comparison),
     /// left, right → truth
     Equal,
+    /// → truth: `Property`, `Constant`, `Compare` in one, as nearly every expression has them.
+    CompareProperty { name: u16, constant: u16, comparison: Comparison },
+    /// → truth: `Property`, `Constant`, `Equal` in one.
+    EqualProperty { name: u16, constant: u16 },
     /// value → truth, never unknown
     IsNull,
     /// value → truth: anything but a truth value is false
@@ -50,7 +52,7 @@ impl Op {
     /// How much higher the stack is afterwards.
     fn growth(self) -> isize {
         match self {
-            Self::Property(_) | Self::Constant(_) => 1,
+            Self::Property(_) | Self::Constant(_) | Self::CompareProperty { .. } | Self::EqualProperty { .. } => 1,
             Self::Compare(_) | Self::Equal | Self::And | Self::Or => -1,
             _ => 0,
         }
@@ -136,6 +138,34 @@ pub(crate) struct Parts {
     pub(crate) lists: Vec<List>,
 }
 
+impl Parts {
+    /// Emits `op`, in one with its operands where there is such an instruction. No jump leads between the operands: jumps
+    /// lead behind an AND or OR.
+    pub(crate) fn push(&mut self, op: Op) {
+        let op = match (self.code.last_chunk(), op) {
+            (Some([Op::Property(name), Op::Constant(constant)]), Op::Compare(comparison)) => {
+                Op::CompareProperty { name: *name, constant: *constant, comparison }
+            }
+            (Some([Op::Property(name), Op::Constant(constant)]), Op::Equal) => {
+                Op::EqualProperty { name: *name, constant: *constant }
+            }
+            _ => return self.code.push(op),
+        };
+        self.code.truncate(self.code.len() - 2);
+        self.code.push(op);
+    }
+
+    #[inline]
+    fn property<'a>(&self, name: u16, message: &Message<'a>) -> Value<'a> {
+        message.prop_bytes(&self.names[usize::from(name)]).map_or(Value::Null, Value::Text)
+    }
+
+    #[inline]
+    fn constant(&self, constant: u16) -> Value<'_> {
+        self.constants[usize::from(constant)].value()
+    }
+}
+
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Program {
@@ -144,16 +174,13 @@ pub struct Program {
 }
 
 impl Program {
-    pub(crate) fn new(parts: Parts) -> Result<Self, Refuse> {
-        if parts.code.len() > OPS_MAX {
-            return Err(Refuse::new("the expression repeats too much: take BETWEENs out of one another"));
-        }
+    pub(crate) fn new(parts: Parts) -> Self {
         let height = |height: &mut isize, op: &Op| {
             *height += op.growth();
             Some(*height)
         };
         let stack_max = parts.code.iter().scan(0, height).max().unwrap_or(0) as usize;
-        Ok(Self { parts, stack_max })
+        Self { parts, stack_max }
     }
 
     /// Whether the message matches. Unknown is no match, nor is a comparison that cannot be made.
@@ -175,13 +202,22 @@ impl Program {
         while let Some(op) = code.get(at) {
             at += 1;
             match *op {
+                Op::CompareProperty { name, constant, comparison } => {
+                    let ordering = order(self.parts.property(name, message), self.parts.constant(constant))?;
+                    stack[height] = ordering.map_or(Value::Null, |it| Value::Truth(comparison.holds(it)));
+                    height += 1;
+                }
+                Op::EqualProperty { name, constant } => {
+                    let same = equal(self.parts.property(name, message), self.parts.constant(constant))?;
+                    stack[height] = same.map_or(Value::Null, Value::Truth);
+                    height += 1;
+                }
                 Op::Property(name) => {
-                    let value = message.prop_bytes(&self.parts.names[usize::from(name)]);
-                    stack[height] = value.map_or(Value::Null, Value::Text);
+                    stack[height] = self.parts.property(name, message);
                     height += 1;
                 }
                 Op::Constant(constant) => {
-                    stack[height] = self.parts.constants[usize::from(constant)].value();
+                    stack[height] = self.parts.constant(constant);
                     height += 1;
                 }
                 Op::SkipIfFalse(target) if stack[height - 1] == Value::Truth(false) => at = target as usize,
@@ -209,8 +245,7 @@ impl Program {
                 Value::Truth(self.parts.lists[usize::from(list)].has(text)? != negated)
             }
             (Op::Search { kind, needle, negated }, _) => {
-                let needle = self.parts.constants[usize::from(needle)].value();
-                Value::Truth(search(kind, value, needle).is_some_and(|found| found != negated))
+                Value::Truth(search(kind, value, self.parts.constant(needle)).is_some_and(|found| found != negated))
             }
             _ => Value::Null,
         })
