@@ -124,8 +124,8 @@ impl NamesrvConfig {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Given>, NamesrvError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| NamesrvError::ConfigUnreadable { path: path.into(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| NamesrvError::ConfigUnreadable { path: path.into(), source })?;
     let properties =
         Properties::parse(&text).map_err(|source| NamesrvError::ConfigText { path: path.into(), source })?;
     Ok(properties.into_given())
@@ -143,7 +143,8 @@ pub(crate) fn changed(keys: &Keys, changes: Vec<Given>) -> Result<Keys, waspmq_s
 
 /// The first of these names that must not be changed over the network.
 pub(crate) fn black_listed<'g>(keys: &Keys, changes: &'g [Given]) -> Option<&'g str> {
-    let black = |name: &str| ALWAYS_BLACK.contains(&name) || keys.config_black_list.split(';').any(|key| key.trim() == name);
+    let black =
+        |name: &str| ALWAYS_BLACK.contains(&name) || keys.config_black_list.split(';').any(|key| key.trim() == name);
     changes.iter().map(|given| given.name.as_str()).find(|name| black(name))
 }
 
@@ -157,7 +158,8 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/namesrv.conf");
         let text = std::fs::read_to_string(&path).unwrap();
         let keys = NamesrvConfig::usual_keys().to_properties();
-        let commented = |line: &str| line.strip_prefix('#').and_then(|line| line.split_once('=')).map(|(name, _)| name.to_owned());
+        let commented =
+            |line: &str| line.strip_prefix('#').and_then(|line| line.split_once('=')).map(|(name, _)| name.to_owned());
         let named: Vec<String> = text.lines().filter_map(commented).collect();
         let expected: Vec<String> = keys.entries.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(named, expected);

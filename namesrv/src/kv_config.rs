@@ -104,7 +104,10 @@ mod tests {
         kv.delete("NS", "k");
         kv.delete("NS", "absent");
         kv.delete("absent", "k");
-        assert_eq!(String::from_utf8(kv.encode()).unwrap(), r#"{"configTable":{"NS":{},"ORDER_TOPIC_CONFIG":{"Orders":"broker-a:4"}}}"#);
+        assert_eq!(
+            String::from_utf8(kv.encode()).unwrap(),
+            r#"{"configTable":{"NS":{},"ORDER_TOPIC_CONFIG":{"Orders":"broker-a:4"}}}"#
+        );
         file.save(kv.encode()).unwrap();
         let (again, _) = KvConfig::load(path.clone()).unwrap();
         assert_eq!(again.get(ORDER_TOPIC_CONFIG, "Orders"), Some("broker-a:4"));

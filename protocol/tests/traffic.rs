@@ -1,6 +1,8 @@
 //! Every frame that Apache clients and the Apache broker exchanged in the recording `tests/traffic/*.jsonl`: it decodes,
 //! it encodes back (same bytes in the binary header, same JSON value in the other), and its header is the typed one.
 
+#![expect(clippy::unwrap_used, reason = "a test: what is recorded is known to be readable")]
+
 use serde_json::Value;
 use std::path::Path;
 use waspmq_protocol::command::{CommandHeader, HeaderError};

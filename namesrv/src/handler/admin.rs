@@ -46,10 +46,9 @@ impl Namesrv {
         let header: GetKVListByNamespaceRequestHeader = request.header()?;
         match self.kv().list(&header.namespace).cloned() {
             Some(table) => Ok(success().with_body(java_json::to_vec(&KvTable { table }))),
-            None => Err(Refusal::new(
-                ResponseCode::QUERY_NOT_FOUND,
-                format!("there is no namespace {}", header.namespace),
-            )),
+            None => {
+                Err(Refusal::new(ResponseCode::QUERY_NOT_FOUND, format!("there is no namespace {}", header.namespace)))
+            }
         }
     }
 

@@ -25,18 +25,14 @@ impl Namesrv {
         if header.body_crc32 != 0 && header.body_crc32 != body_crc32(request.body) {
             return Err(Refusal::error("crc32 not match"));
         }
-        let body = RegisterBrokerBody::decode(request.body, request.version, header.compressed).map_err(Refusal::error)?;
+        let body =
+            RegisterBrokerBody::decode(request.body, request.version, header.compressed).map_err(Refusal::error)?;
         let (delete_absent_topics, return_order) = {
             let keys = self.keys();
             (keys.delete_topic_with_broker_registration, keys.return_order_topic_config_to_broker)
         };
-        let registration = Registration {
-            header,
-            body,
-            connection: connection.id(),
-            now: self.now(),
-            delete_absent_topics,
-        };
+        let registration =
+            Registration { header, body, connection: connection.id(), now: self.now(), delete_absent_topics };
         let registered = self.routes_mut().register(registration).map_err(Refusal::error)?;
         let reply = success().with_header(&RegisterBrokerResponseHeader {
             ha_server_addr: registered.ha_server_addr,
