@@ -32,6 +32,8 @@ pub(crate) struct Code<'a> {
     pub(crate) sha: Sha,
     /// Compiled at build time, in the broker's own program.
     pub(crate) embedded: Option<&'static [u8]>,
+    /// Compile at low priority.
+    pub(crate) background: bool,
 }
 
 impl CodeCache {
@@ -61,7 +63,8 @@ impl CodeCache {
             return Ok((module, Duration::ZERO));
         }
         let began = Instant::now();
-        let compiled = engine.precompile_module(code.wasm)?;
+        let compiled =
+            if code.background { compile_nicely(engine, code.wasm) } else { engine.precompile_module(code.wasm) }?;
         let took = began.elapsed();
         self.store(code, &compiled, true);
         let module = match self.cached(engine, code) {
@@ -136,6 +139,22 @@ impl CodeCache {
     }
 }
 
+/// Compiles on a thread that gives way to those who serve messages. A thread of its own, as niceness cannot be taken back,
+/// and whoever waits here may hold what others need.
+fn compile_nicely(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    const NICE: i32 = 19;
+    let compile = || {
+        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+            tracing::debug!(%error, "plugins compile at normal priority");
+        }
+        engine.precompile_module(wasm)
+    };
+    std::thread::scope(|scope| match scope.spawn(compile).join() {
+        Ok(compiled) => compiled,
+        Err(_) => Err(wasmtime::Error::msg("the compiler panicked")),
+    })
+}
+
 fn own_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let metadata = fs::metadata(folder)?;
@@ -200,7 +219,7 @@ mod tests {
         let cache = CodeCache::open(&folder, &engine);
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         let wasm = wat::parse_str(WASM).unwrap();
-        let code = Code { name: "x", wasm: &wasm, sha: Sha::of(&wasm), embedded: None };
+        let code = Code { name: "x", wasm: &wasm, sha: Sha::of(&wasm), embedded: None, background: true };
         assert!(cache.load(&engine, &code).unwrap().1 > Duration::ZERO);
         assert_eq!(cache.load(&engine, &code).unwrap().1, Duration::ZERO);
 
@@ -221,7 +240,7 @@ mod tests {
         let cache = CodeCache::open(folder.path(), &engine);
         let wasm = wat::parse_str(WASM).unwrap();
         let compiled: &'static [u8] = engine.precompile_module(&wasm).unwrap().leak();
-        let code = Code { name: "x", wasm: &wasm, sha: Sha::of(&wasm), embedded: Some(compiled) };
+        let code = Code { name: "x", wasm: &wasm, sha: Sha::of(&wasm), embedded: Some(compiled), background: false };
         assert_eq!(cache.load(&engine, &code).unwrap().1, Duration::ZERO);
         assert_eq!(files(folder.path()).len(), 1);
 
@@ -234,7 +253,11 @@ mod tests {
         let engine = compiling_engine().unwrap();
         let cache = CodeCache::open(Path::new("/proc/nowhere"), &engine);
         let wasm = wat::parse_str(WASM).unwrap();
-        assert!(cache.load(&engine, &Code { name: "x", wasm: &wasm, sha: Sha::of(&wasm), embedded: None }).is_ok());
+        assert!(
+            cache
+                .load(&engine, &Code { name: "x", wasm: &wasm, sha: Sha::of(&wasm), embedded: None, background: false })
+                .is_ok()
+        );
     }
 
     #[test]
@@ -245,7 +268,9 @@ mod tests {
         for version in 0..5 {
             let wasm = wat::parse_str(format!("(module (func (result i32) i32.const {version}))")).unwrap();
             for name in ["x", "x-y"] {
-                cache.load(&engine, &Code { name, wasm: &wasm, sha: Sha::of(&wasm), embedded: None }).unwrap();
+                cache
+                    .load(&engine, &Code { name, wasm: &wasm, sha: Sha::of(&wasm), embedded: None, background: false })
+                    .unwrap();
             }
         }
         assert_eq!(files(folder.path()).len(), 6, "three of each name");

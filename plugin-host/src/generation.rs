@@ -64,7 +64,7 @@ pub(crate) struct Generation {
 
 #[derive(Default)]
 struct Pool {
-    idle: Vec<Box<Instance>>,
+    idle: Vec<Instance>,
     total: usize,
 }
 
@@ -165,7 +165,7 @@ impl Generation {
         let made = self.instantiate();
         self.around.ticker.leave();
         match made {
-            Ok(instance) => Ok(Lease::new(self, Box::new(instance))),
+            Ok(instance) => Ok(Lease::new(self, instance)),
             Err(error) => {
                 self.forget_instance();
                 Err(error)
@@ -190,7 +190,7 @@ impl Generation {
         self.freed.notify_one();
     }
 
-    fn take_back(&self, instance: Box<Instance>) {
+    fn take_back(&self, instance: Instance) {
         // Memory never shrinks: an instance that once saw a giant would keep its pages for ever.
         if instance.memory_bytes() > self.memory_max / 4 * 3 {
             drop(instance);
@@ -244,11 +244,11 @@ impl Generation {
 /// An instance of a generation, for one thread and one session. Goes back to the pool on drop.
 pub(crate) struct Lease {
     generation: Arc<Generation>,
-    instance: Option<Box<Instance>>,
+    instance: Option<Instance>,
 }
 
 impl Lease {
-    fn new(generation: &Arc<Generation>, instance: Box<Instance>) -> Self {
+    fn new(generation: &Arc<Generation>, instance: Instance) -> Self {
         generation.around.ticker.enter();
         Self { generation: Arc::clone(generation), instance: Some(instance) }
     }
@@ -256,7 +256,7 @@ impl Lease {
     /// The instance; gone after `discard`.
     #[inline]
     pub(crate) fn instance(&mut self) -> Option<&mut Instance> {
-        self.instance.as_deref_mut()
+        self.instance.as_mut()
     }
 
     /// Throws the instance away: after a fault nothing in it can be trusted.
@@ -270,7 +270,7 @@ impl Lease {
     /// Makes sure this instance knows the subscription, and has forgotten those that ended.
     pub(crate) fn ready(&mut self, request: &PrepareRequest) -> Result<(), LeaseError> {
         let releases = self.generation.releases.load(Relaxed);
-        let Some(instance) = self.instance.as_deref_mut() else { return Err(LeaseError::Busy) };
+        let Some(instance) = self.instance.as_mut() else { return Err(LeaseError::Busy) };
         if instance.releases_seen != releases {
             instance.releases_seen = releases;
             let live = read(&self.generation.prepared);
@@ -287,7 +287,7 @@ impl Lease {
     }
 
     fn prepare(&mut self, request: &PrepareRequest) -> Result<Decides, LeaseError> {
-        let Some(instance) = self.instance.as_deref_mut() else { return Err(LeaseError::Busy) };
+        let Some(instance) = self.instance.as_mut() else { return Err(LeaseError::Busy) };
         let prepared = instance.control::<Prepared>(Op::Prepare, request, CONTROL_CPU)?;
         let prepared = prepared.map_err(LeaseError::Subscription)?;
         instance.prepared.insert(request.handle);

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasmtime::{InstancePre, Memory, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline};
 use waspmq_plugin_sdk::abi::{
-    ARENA_TABLE_BYTES, Answer, Arenas, Fault, Op, PANIC_BYTES, Refuse, Verdicts, decode, encode, export, panic_text,
+    ARENA_TABLE_BYTES, Answer, Arenas, Fault, Op, PANIC_BYTES, RECORD_BYTES, Refuse, Verdicts, decode, encode, export,
+    panic_text,
 };
 
 use crate::imports::LogGate;
@@ -126,6 +127,13 @@ impl Instance {
         let (at, len) = (self.arenas.in_ptr as usize, self.arenas.in_cap as usize);
         // The range was checked against the memory of the time, and memory never shrinks.
         &mut self.memory.data_mut(&mut self.store)[at..at + len]
+    }
+
+    /// Records to ask about in one batch: `wanted`, or fewer if the arena is so small that the table would leave no room
+    /// for what the records point to.
+    #[inline]
+    pub(crate) fn records_max(&self, wanted: usize) -> usize {
+        wanted.min(self.arenas.in_cap as usize / (4 * RECORD_BYTES)).max(1)
     }
 
     #[inline]

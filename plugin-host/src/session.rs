@@ -233,13 +233,18 @@ impl FilterSession {
             body_bytes_max: generation.identity.body_bytes_max,
         };
         let too_big = |error| Unanswered::TooBig(format!("it cannot be shown to the plugin: {error}"));
-        let mut writer = BatchWriter::new(instance.input(), head, range.len()).map_err(too_big)?;
+        let wanted = instance.records_max(range.len());
+        let mut writer = BatchWriter::new(instance.input(), head, wanted).map_err(too_big)?;
         let full = match hook {
-            Hook::Entries => write_entries(&mut writer, batch, range),
-            Hook::Records => write_records(&mut writer, batch, range, &mut self.tokens),
+            Hook::Entries => write_entries(&mut writer, batch, range.clone()),
+            Hook::Records => write_records(&mut writer, batch, range.clone(), &mut self.tokens),
         };
         let count = writer.count();
         match full {
+            // The table for one message alone is shorter, and may leave the room it needs.
+            Err(_) if count == 0 && wanted > 1 => {
+                return self.ask(generation, hook, batch, range.start..range.start + 1);
+            }
             Err(error) if count == 0 => return Err(too_big(error)),
             _ => {}
         }

@@ -33,7 +33,7 @@ pub(crate) fn verify<'a>(engine: &Engine, file: &'a [u8], bytes_max: usize) -> R
             format_args!("it has {} bytes, {bytes_max} are allowed (limits.module_mib in plugins.toml)", file.len()),
         ));
     }
-    let wasm = wat::parse_bytes(file).map_err(|error| Failed::at(Step::Parse, error))?;
+    let wasm = binary(file)?;
     let outline = Outline::read(&wasm).map_err(|error| Failed::at(Step::Parse, parse_note(&error)))?;
     let manifest = outline.manifest()?;
     outline.check_abi(&manifest)?;
@@ -41,6 +41,27 @@ pub(crate) fn verify<'a>(engine: &Engine, file: &'a [u8], bytes_max: usize) -> R
     outline.check_sizes()?;
     Module::validate(engine, &wasm).map_err(|error| Failed::at(Step::Parse, format_args!("{error:#}")))?;
     Ok(Verified { wasm, sha, manifest })
+}
+
+/// The module as a binary: text is translated.
+fn binary(file: &[u8]) -> Result<Cow<'_, [u8]>, Failed> {
+    let text = file.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'(' | b';'));
+    match (file.starts_with(b"\0asm"), text) {
+        (true, _) => Ok(Cow::Borrowed(file)),
+        (_, true) => wat::parse_bytes(file).map_err(|error| Failed::at(Step::Parse, one_line(&error.to_string()))),
+        _ if file.is_empty() => Err(Failed::at(Step::Parse, "it is empty")),
+        _ => Err(Failed::at(Step::Parse, "it is neither WebAssembly (`\\0asm`) nor its text form (`(module`)")),
+    }
+}
+
+/// An error of the text parser without its picture of the line: what, then line and column.
+fn one_line(error: &str) -> String {
+    let mut lines = error.lines().map(str::trim);
+    let what = lines.next().unwrap_or_default();
+    match lines.next().and_then(|place| place.strip_prefix("--> <anon>:")) {
+        Some(place) => format!("{what}, at line {}", place.replacen(':', " column ", 1)),
+        None => what.to_string(),
+    }
 }
 
 fn parse_note(error: &BinaryReaderError) -> String {

@@ -46,6 +46,8 @@ pub(crate) struct Loader {
     linker: Linker<Guest>,
     cache: CodeCache,
     around: Surroundings,
+    /// Compiling takes a thread of low priority: messages are being served meanwhile.
+    background: bool,
     /// Counters by name: they outlive versions.
     metrics: Mutex<HashMap<String, Arc<Metrics>>>,
 }
@@ -53,12 +55,17 @@ pub(crate) struct Loader {
 impl Loader {
     pub(crate) fn new(engine: Engine, cache_folder: &Path, around: Surroundings) -> wasmtime::Result<Self> {
         let cache = CodeCache::open(cache_folder, &engine);
-        Ok(Self { linker: linker(&engine)?, engine, cache, around, metrics: Mutex::default() })
+        Ok(Self { linker: linker(&engine)?, engine, cache, around, background: false, metrics: Mutex::default() })
     }
 
     pub(crate) fn without_cache(engine: Engine, around: Surroundings) -> wasmtime::Result<Self> {
         let cache = CodeCache::none(&engine);
-        Ok(Self { linker: linker(&engine)?, engine, cache, around, metrics: Mutex::default() })
+        Ok(Self { linker: linker(&engine)?, engine, cache, around, background: false, metrics: Mutex::default() })
+    }
+
+    /// From now on others need the processor more.
+    pub(super) fn compile_in_background(&mut self) {
+        self.background = true;
     }
 
     pub(crate) fn metrics(&self, name: &str) -> Arc<Metrics> {
@@ -92,7 +99,13 @@ impl Loader {
         }
         let config = entry.config_bytes().map_err(|reason| Failed::at(Step::Binding, reason))?;
         let metrics = self.metrics(&manifest.name);
-        let code = Code { name: &manifest.name, wasm: &verified.wasm, sha: verified.sha, embedded: source.embedded };
+        let code = Code {
+            name: &manifest.name,
+            wasm: &verified.wasm,
+            sha: verified.sha,
+            embedded: source.embedded,
+            background: self.background,
+        };
         let (module, compiled_in) = self
             .cache
             .load(&self.engine, &code)

@@ -1,5 +1,5 @@
-//! The life of plugins: one background thread at low priority that watches the folder, loads what changed, swaps, takes
-//! back what fails, and frees what nobody uses any more. Any failing step leaves the old version serving.
+//! The life of plugins: one background thread that watches the folder, loads what changed, swaps, takes back what fails,
+//! and frees what nobody uses any more. Any failing step leaves the old version serving.
 
 mod load;
 mod report;
@@ -7,7 +7,7 @@ mod self_test;
 mod swap;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -35,8 +35,6 @@ const POLL: Duration = Duration::from_millis(50);
 const POLL_WITHOUT_EVENTS: Duration = Duration::from_millis(400);
 /// How often retired versions are looked at while there are some.
 const JANITOR: Duration = Duration::from_millis(200);
-/// Niceness of the thread: a compile must not take a core from those who serve messages.
-const NICE: i32 = 19;
 
 /// News for the thread. All are hints: what is lost when the channel is full is found at the next rescan.
 pub(crate) enum LifeEvent {
@@ -117,6 +115,8 @@ pub(crate) struct Life {
     slots: BTreeMap<String, Slot>,
     /// The file's version before the one that serves.
     previous: HashMap<String, Arc<Generation>>,
+    /// Keys of versions that were taken back: not tried again while their file stays.
+    rejected: HashMap<String, HashSet<Sha>>,
     /// Replaced versions that sessions may still use.
     retired: Vec<Arc<Generation>>,
 }
@@ -150,6 +150,7 @@ impl Life {
             standard_entries: BTreeMap::new(),
             slots: BTreeMap::new(),
             previous: HashMap::new(),
+            rejected: HashMap::new(),
             retired: Vec::new(),
         }
     }
@@ -164,12 +165,8 @@ impl Life {
     pub(crate) fn spawn(mut self, receiver: Receiver<LifeEvent>) -> std::io::Result<JoinHandle<()>> {
         let sender = self.shared.life.clone();
         let watcher = self.folder.as_deref().and_then(|folder| watch::watch(folder, sender));
-        std::thread::Builder::new().name("plugin-life".into()).spawn(move || {
-            if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-                tracing::debug!(%error, "plugins compile at normal priority");
-            }
-            self.run(&receiver, watcher);
-        })
+        self.loader.compile_in_background();
+        std::thread::Builder::new().name("plugin-life".into()).spawn(move || self.run(&receiver, watcher))
     }
 
     fn run(&mut self, receiver: &Receiver<LifeEvent>, watcher: Option<RecommendedWatcher>) {
@@ -200,14 +197,15 @@ impl Life {
     fn rescan(&mut self, settle: Duration) -> bool {
         let listing = match &self.folder {
             Some(folder) => self.scan.look(folder, settle, Instant::now()),
-            None => watch::Listing::default(),
+            None => watch::Listing::nothing(),
         };
         if !listing.unreadable {
             let bindings_settled = self.read_bindings(&listing);
             if bindings_settled {
-                self.load_standard(&listing);
                 self.load_files(&listing);
                 self.remove_missing(&listing);
+                // Last: an entry is the file's as long as there is one.
+                self.load_standard();
             }
         }
         listing.settled
@@ -249,6 +247,10 @@ impl Life {
             Origin::File(path) => Some(path),
             Origin::Standard => None,
         }
+    }
+
+    fn served_from(&self, path: &Path) -> Option<String> {
+        self.slots.keys().find(|name| self.file_of(name) == Some(path)).cloned()
     }
 
     fn emit(&self, event: PluginEvent) {

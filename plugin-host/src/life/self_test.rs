@@ -78,7 +78,8 @@ fn show(instance: &mut Instance, generation: &Generation, hook: Hook, messages: 
             topic: "self-test",
             body_bytes_max: generation.identity.body_bytes_max,
         };
-        let mut writer = BatchWriter::new(instance.input(), head, rest.len()).map_err(|error| error.to_string())?;
+        let wanted = instance.records_max(rest.len());
+        let mut writer = BatchWriter::new(instance.input(), head, wanted).map_err(|error| error.to_string())?;
         for message in rest {
             let mut tokens = Vec::new();
             tokenise(&message.properties, &mut tokens);

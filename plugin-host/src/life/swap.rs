@@ -22,11 +22,10 @@ use crate::verify::Verified;
 impl Life {
     /// Loads the standard plugins, again when their entry changed. While a file goes by the same name, the entry is the
     /// file's, and the standard plugin serves what is left with the defaults.
-    pub(super) fn load_standard(&mut self, listing: &Listing) {
+    pub(super) fn load_standard(&mut self) {
         for plugin in self.standard {
-            let overridden =
-                self.file_of(plugin.name).is_some_and(|path| listing.present.iter().any(|file| file == path));
-            let entry = if overridden { Entry::default() } else { self.bindings.entry(plugin.name) };
+            let entry =
+                if self.file_of(plugin.name).is_some() { Entry::default() } else { self.bindings.entry(plugin.name) };
             if self.standard_entries.get(plugin.name) == Some(&entry) {
                 continue;
             }
@@ -92,7 +91,8 @@ impl Life {
                 Err(Refusal { file: path.to_path_buf(), step: Step::Read, reason, sha256: String::new() })
             }
         };
-        let name = seen.name.clone();
+        // A file that is no plugin any more is still the file of the plugin that serves from it.
+        let name = seen.name.clone().or_else(|| self.served_from(path));
         self.files.insert(path.to_path_buf(), seen);
         match loaded {
             Ok(()) => self.reports.good(path),
@@ -129,6 +129,12 @@ impl Life {
         let current = self.slots.get(&name).and_then(|slot| slot.file.as_ref());
         if current.is_some_and(|current| current.identity.key == key) && self.file_of(&name) == Some(path) {
             return Ok(());
+        }
+        if self.rejected.get(&name).is_some_and(|rejected| rejected.contains(&key)) {
+            return Err(refuse(Failed::at(
+                Step::Binding,
+                "this version failed here and was taken back; change it or its entry",
+            )));
         }
         let limit = self.limits.plugins_max;
         if current.is_none() && self.slots.len() >= limit && !self.slots.contains_key(&name) {
@@ -181,6 +187,7 @@ impl Life {
         if self.swap(name, slot, false).is_ok() {
             self.retired.push(old);
             self.retired.extend(self.previous.remove(name));
+            self.rejected.remove(name);
             self.reports.forget_trouble(name);
             tracing::info!(plugin = name, standard_serves = standard, "plugin removed");
             self.emit(PluginEvent::Removed { name: name.to_string() });
@@ -272,6 +279,7 @@ impl Life {
         );
         failed.metrics.rollbacks.fetch_add(1, Relaxed);
         tracing::error!(plugin = name, note, "plugin rolled back");
+        self.rejected.entry(name.to_string()).or_default().insert(key);
         self.retired.push(failed);
         self.reports.trouble(name, note.clone());
         self.emit(PluginEvent::RolledBack { name: name.to_string(), error: note });

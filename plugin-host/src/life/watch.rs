@@ -34,6 +34,13 @@ pub(super) struct Listing {
     pub(super) unreadable: bool,
 }
 
+impl Listing {
+    /// Without a folder there is nothing to wait for.
+    pub(super) fn nothing() -> Self {
+        Self { bindings_settled: true, settled: true, ..Self::default() }
+    }
+}
+
 /// Remembers the folder from one look to the next.
 #[derive(Default)]
 pub(super) struct Scan {
@@ -49,7 +56,7 @@ impl Scan {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::warn!(folder = %folder.display(), %error, "the plugins folder cannot be read");
                 }
-                return Listing { unreadable: true, settled: true, ..Listing::default() };
+                return Listing { unreadable: true, ..Listing::nothing() };
             }
         };
         self.failing = false;
@@ -72,7 +79,7 @@ impl Scan {
     }
 
     fn listing(&mut self, settle: Duration, now: Instant) -> Listing {
-        let mut listing = Listing { bindings_settled: true, settled: true, ..Listing::default() };
+        let mut listing = Listing::nothing();
         self.seen.retain(|path, (stamp, since)| {
             let still = now.duration_since(*since) >= settle;
             listing.settled &= still;

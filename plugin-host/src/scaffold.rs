@@ -1,0 +1,167 @@
+//! Writing and building plugin crates: behind `broker plugin new` and `broker plugin build`. Runs cargo; nothing here is
+//! used while messages are served.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::check::{CheckedPlugin, check_file};
+use crate::refusal::Refusal;
+
+const MANIFEST: &str = include_str!("../template/manifest.toml");
+const LIBRARY: &str = include_str!("../template/lib.rs");
+const TARGET: &str = "wasm32-unknown-unknown";
+/// Small and fast code, in which a panic ends the call, whatever the crate's own profile says.
+const PROFILE: [&str; 6] = [
+    "profile.release.opt-level=3",
+    "profile.release.lto=true",
+    "profile.release.codegen-units=1",
+    "profile.release.panic=\"abort\"",
+    "profile.release.strip=\"debuginfo\"",
+    "target.wasm32-unknown-unknown.rustflags=[\"-C\", \"target-feature=+simd128,+bulk-memory\"]",
+];
+
+/// Where a new crate finds the SDK.
+#[derive(Clone, Debug)]
+pub enum SdkSource {
+    /// A copy of it on this machine.
+    Path(PathBuf),
+    /// A version of the registry.
+    Version(String),
+}
+
+/// A plugin crate was not written or not built.
+#[derive(Debug, thiserror::Error)]
+pub enum CrateError {
+    /// The name cannot be one of a plugin and of a crate.
+    #[error("`{0}` is no plugin name: it must begin with a letter and have 1 to 64 letters, digits, `-` or `_`")]
+    BadName(String),
+    /// There is something already.
+    #[error("{0} exists already and is not empty")]
+    Exists(PathBuf),
+    /// The file system says no.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was read or written.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The compiler did not finish.
+    #[error(
+        "cargo could not build {0} (its own words stand above); if it misses the target: rustup target add {TARGET}"
+    )]
+    Cargo(PathBuf),
+    /// Nothing to check came out.
+    #[error("the build of {0} made no .wasm file: Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`")]
+    NoModule(PathBuf),
+    /// It was built, but no broker would take it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// Writes a plugin of one screen into the new folder `dir`.
+pub fn new_crate(dir: &Path, name: &str, sdk: &SdkSource) -> Result<(), CrateError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.len() > 64 || !name.chars().all(plain) {
+        return Err(CrateError::BadName(name.to_string()));
+    }
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| CrateError::Io { path, source }
+    };
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(CrateError::Exists(dir.to_path_buf()));
+    }
+    let sdk = match sdk {
+        SdkSource::Path(path) => {
+            let path = fs::canonicalize(path).map_err(io(path))?;
+            format!("{{ path = {} }}", toml::Value::from(path.to_string_lossy().as_ref()))
+        }
+        SdkSource::Version(version) => toml::Value::from(version.as_str()).to_string(),
+    };
+    let manifest = MANIFEST.replace("\"new-filter\"", &format!("\"{name}\"")).replace("SDK\n", &format!("{sdk}\n"));
+    let library = LIBRARY.replace("new-filter", name).replace("NewFilter", &type_name(name));
+    let source = dir.join("src");
+    fs::create_dir_all(&source).map_err(io(&source))?;
+    for (path, text) in [
+        (dir.join("Cargo.toml"), manifest.as_str()),
+        (source.join("lib.rs"), &library),
+        (dir.join(".gitignore"), "/target\n"),
+    ] {
+        fs::write(&path, text).map_err(io(&path))?;
+    }
+    Ok(())
+}
+
+/// `my-filter` gives `MyFilter`.
+fn type_name(name: &str) -> String {
+    let capital = |part: &str| {
+        let (first, rest) = part.split_at_checked(1).unwrap_or((part, ""));
+        first.to_ascii_uppercase() + rest
+    };
+    name.split(['-', '_']).map(capital).collect()
+}
+
+/// Builds the plugin crate in `dir` and takes the module through everything a broker checks. Cargo's progress and errors
+/// go to standard error.
+pub fn build_crate(dir: &Path) -> Result<CheckedPlugin, CrateError> {
+    let manifest = dir.join("Cargo.toml");
+    let manifest = fs::canonicalize(&manifest).map_err(|source| CrateError::Io { path: manifest, source })?;
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--release", "--lib", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+    command.arg("--manifest-path").arg(&manifest);
+    for setting in PROFILE {
+        command.args(["--config", setting]);
+    }
+    let output = command
+        .current_dir(dir)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| CrateError::Io { path: command.get_program().into(), source })?;
+    if !output.status.success() {
+        return Err(CrateError::Cargo(dir.to_path_buf()));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let module = messages.lines().find_map(|line| module_of(line, &manifest));
+    Ok(check_file(&module.ok_or_else(|| CrateError::NoModule(dir.to_path_buf()))?)?)
+}
+
+/// The `.wasm` in one of cargo's messages, if it is about the crate with this manifest.
+fn module_of(message: &str, manifest: &Path) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    if Path::new(message.get("manifest_path")?.as_str()?) != manifest {
+        return None;
+    }
+    let mut files = message.get("filenames")?.as_array()?.iter().filter_map(|file| file.as_str());
+    files.find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_crate_has_its_name_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("x");
+        new_crate(&dir, "my-own_filter", &SdkSource::Version("0.1".into())).unwrap();
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        let table: toml::Table = manifest.parse().unwrap();
+        assert_eq!(table["package"]["name"].as_str(), Some("my-own_filter"));
+        assert_eq!(table["dependencies"]["waspmq-plugin-sdk"].as_str(), Some("0.1"));
+        let library = fs::read_to_string(dir.join("src/lib.rs")).unwrap();
+        assert!(library.contains("plugin!(MyOwnFilter, name = \"my-own_filter\")"), "{library}");
+        assert!(!library.contains("new-filter") && !library.contains("NewFilter"));
+        assert!(matches!(new_crate(&dir, "x", &SdkSource::Version("1".into())), Err(CrateError::Exists(_))));
+    }
+
+    #[test]
+    fn names_that_are_none() {
+        for name in ["", "1st", "a b", "../x", "-x", &"x".repeat(65)] {
+            let error = new_crate(Path::new("/nonexistent/x"), name, &SdkSource::Version("1".into())).unwrap_err();
+            assert!(matches!(error, CrateError::BadName(_)), "{name}: {error}");
+        }
+    }
+}
