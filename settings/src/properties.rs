@@ -56,7 +56,7 @@ impl Properties {
 
     /// The text that `parse` reads back.
     pub fn to_text(&self) -> String {
-        self.entries.iter().map(|(name, value)| format!("{}={}\n", escape(name), escape(value))).collect()
+        self.entries.iter().map(|(name, value)| format!("{}={}\n", escape_name(name), escape(value))).collect()
     }
 }
 
@@ -103,11 +103,36 @@ fn unescape(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// One `\u` escape, or the two that make a character beyond U+FFFF.
 fn unicode(chars: &mut std::str::Chars<'_>, text: &str) -> Result<char, String> {
+    let first = code_unit(chars, text)?;
+    let mut units = vec![first];
+    if (0xD800..0xDC00).contains(&first) && chars.as_str().starts_with("\\u") {
+        chars.by_ref().take(2).for_each(drop);
+        units.push(code_unit(chars, text)?);
+    }
+    match String::from_utf16(&units).map(|character| character.chars().collect::<Vec<_>>()).as_deref() {
+        Ok([character]) => Ok(*character),
+        _ => Err(format!("{text:?} has half of a pair of \\u escapes, which is no character")),
+    }
+}
+
+fn code_unit(chars: &mut std::str::Chars<'_>, text: &str) -> Result<u16, String> {
     let digits: String = chars.by_ref().take(4).collect();
-    let unit = u32::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
-    unit.and_then(char::from_u32)
-        .ok_or_else(|| format!("{text:?} has \\u{digits}, which is no character; four hexadecimal digits are expected"))
+    let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4 && !digits.starts_with('+'));
+    unit.ok_or_else(|| format!("{text:?} has \\u{digits}, which is no character; four hexadecimal digits are expected"))
+}
+
+/// A name as `parse` reads it back: what would end it or make it a comment is escaped.
+fn escape_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        if matches!(c, '=' | ':' | '#' | '!' | ' ' | '\t' | '\u{c}') {
+            out.push('\\');
+        }
+        out.push_str(&escape(c.encode_utf8(&mut [0; 4])));
+    }
+    out
 }
 
 fn escape(text: &str) -> String {
@@ -145,9 +170,17 @@ mod tests {
         assert!(error.reason.contains("four hexadecimal digits"), "{error}");
     }
 
+    #[test]
+    fn pairs_of_escapes_are_one_character() {
+        assert_eq!(Properties::parse("a=\\ud83d\\ude00!").unwrap().get("a"), Some("😀!"));
+        for text in ["a=\\ud83d", "a=\\ude00\\ud83d", "a=\\ud83d\\u0041", "a=\\u+041"] {
+            assert!(Properties::parse(text).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn written_text_is_read_back(entries in prop::collection::vec(("[a-zA-Z][a-zA-Z0-9.]{0,12}", "[a-z\\\\;,/]{0,20}"), 0..10)) {
+        fn written_text_is_read_back(entries in prop::collection::vec(("[a-zA-Z#!=: ][a-zA-Z0-9.=: \\\\]{0,12}", "[a-z\\\\;,/]{0,20}"), 0..10)) {
             let properties = Properties { entries };
             prop_assert_eq!(Properties::parse(&properties.to_text()).unwrap(), properties);
         }
