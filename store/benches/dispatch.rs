@@ -11,8 +11,8 @@ use std::{
 };
 
 use waspmq_store::{
-    Append, FilterRecord, GetRequest, GetStatus, Item, Items, MessageFilter, MessageStore, NoListener, Queue, QueueEntry,
-    QueueOffset, StoreConfig, Verdict, clock::SystemClock,
+    Append, FilterRecord, GetRequest, GetStatus, Item, Items, MessageFilter, MessageStore, NoListener, Queue,
+    QueueEntry, QueueOffset, StoreConfig, Verdict, clock::SystemClock,
 };
 
 const BODY_BYTES: usize = 1024;
@@ -73,7 +73,12 @@ fn fill(dir: &Path) {
     let body = vec![b'x'; BODY_BYTES];
     for call in 0..MESSAGES / QUEUES {
         let properties: Vec<_> = (0..QUEUES)
-            .map(|at| format!("UNIQ_KEY\x017F0000010B6B2A139A55{:012X}\x02WAIT\x01true\x02TAGS\x01TagA\x02", call * QUEUES + at))
+            .map(|at| {
+                format!(
+                    "UNIQ_KEY\x017F0000010B6B2A139A55{:012X}\x02WAIT\x01true\x02TAGS\x01TagA\x02",
+                    call * QUEUES + at
+                )
+            })
             .collect();
         let messages: Vec<_> = (0..QUEUES).map(|at| (&queues[at], &*body, properties[at].as_bytes())).collect();
         append(&store, &messages);

@@ -147,14 +147,6 @@ impl MappedFileQueue {
         self.flushed.store(to.min(self.wrote()), Ordering::Release);
     }
 
-    /// Makes zeros of everything from `from`, where the row ends, to its file's end.
-    pub(crate) fn wipe_behind(&self, from: u64) -> Result<(), StoreError> {
-        assert!(from >= self.wrote(), "{from} is written in {}", self.dir.display());
-        let start = from - from % self.file_bytes;
-        let path = file_path(&self.dir, start);
-        self.storage.zero(&path, from - start..self.file_bytes).at_path("wiping the end of", &path)
-    }
-
     /// Called by an owner that writes through [`MappedFile::writer`] itself, after it published the bytes.
     pub(crate) fn advance_wrote(&self, to: u64) {
         debug_assert!(self.wrote.load(Ordering::Relaxed) <= to);
@@ -300,8 +292,9 @@ impl MappedFileQueue {
         Ok(())
     }
 
-    /// Ends the row at `to`: deletes the files that begin behind it and forgets the bytes behind it.
+    /// Ends the row at `to`: deletes the files that begin behind it, for good, and forgets the bytes behind it.
     pub(crate) fn truncate(&self, to: u64) -> Result<(), StoreError> {
+        let mut deleted = false;
         loop {
             let mut files = self.files_mut();
             match files.back() {
@@ -309,6 +302,7 @@ impl MappedFileQueue {
                     let path = file_path(&self.dir, last.start);
                     self.storage.remove(&path).at_path("deleting", &path)?;
                     files.pop_back();
+                    deleted = true;
                 }
                 Some(_) => break,
                 None => {
@@ -319,10 +313,11 @@ impl MappedFileQueue {
             }
         }
         self.set_wrote(to.min(self.end_offset()));
-        Ok(())
+        // A deleted file must not come back with a power cut, when others have gone on.
+        if deleted { self.sync_names() } else { Ok(()) }
     }
 
-    /// Makes zeros of what lies in the last file behind `wrote()`, and gives its blocks back. No file may be mapped.
+    /// Makes zeros of what lies in the last file behind `wrote()`, for good. For recovery: no slices may be out.
     pub(crate) fn wipe_tail(&self) -> Result<(), StoreError> {
         let (wrote, end) = (self.wrote(), self.end_offset());
         if self.is_empty() || wrote >= end {
@@ -330,7 +325,8 @@ impl MappedFileQueue {
         }
         let start = end - self.file_bytes;
         let path = file_path(&self.dir, start);
-        self.storage.wipe(&path, wrote.max(start) - start..self.file_bytes).at_path("wiping the end of", &path)
+        let range = wrote.max(start) - start..self.file_bytes;
+        self.storage.wipe(&path, range, self.blocks).at_path("wiping the end of", &path)
     }
 
     /// Deletes the files that end at or before `offset`, but never the last; returns how many.

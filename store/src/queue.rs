@@ -76,11 +76,6 @@ impl Queue {
         first
     }
 
-    /// Takes back what [`Queue::take_offsets`] gave out, after an append that failed. Only inside the same append lock.
-    pub(crate) fn give_back_offsets(&self, first: QueueOffset) {
-        self.next_append.store(first.0, Ordering::Release);
-    }
-
     /// Raises the next offset to at least `next`: recovery has seen a record just before it.
     pub(crate) fn raise_next_append(&self, next: QueueOffset) {
         self.next_append.fetch_max(next.0, Ordering::AcqRel);
@@ -207,15 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_given_out_in_order_and_can_be_taken_back() {
+    fn offsets_are_given_out_in_order() {
         let queue = Queue::new("Orders".into(), 3);
         assert_eq!(queue.take_offsets(2), QueueOffset(0));
-        let first = queue.take_offsets(5);
-        assert_eq!(first, QueueOffset(2));
-        queue.give_back_offsets(first);
-        assert_eq!(queue.take_offsets(1), QueueOffset(2));
+        assert_eq!(queue.take_offsets(5), QueueOffset(2));
+        assert_eq!(queue.take_offsets(1), QueueOffset(7));
         queue.raise_next_append(QueueOffset(2));
-        assert_eq!(queue.next_append_offset(), QueueOffset(3), "raising never lowers");
+        assert_eq!(queue.next_append_offset(), QueueOffset(8), "raising never lowers");
         assert_eq!(queue.max_offset(), QueueOffset(0), "nothing is readable before dispatch");
     }
 

@@ -170,10 +170,7 @@ impl CommitLog {
     /// that were cut before, which the next unclean stop would take for new ones.
     pub(crate) fn cut(&self, end: u64, wipe: bool) -> Result<(), StoreError> {
         self.files.truncate(end)?;
-        if wipe && end < self.files.end_offset() {
-            self.files.wipe_behind(end)?;
-        }
-        Ok(())
+        if wipe { self.files.wipe_tail() } else { Ok(()) }
     }
 
     /// After recovery: the log ends here, its newest record is this old, and it is known to be on disk so far.

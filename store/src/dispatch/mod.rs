@@ -40,7 +40,6 @@ pub(crate) struct Dispatcher {
 struct Shared {
     log: Arc<CommitLog>,
     position: AtomicI64,
-    last_store_timestamp: AtomicI64,
     stop: AtomicBool,
     fault: Mutex<Option<Arc<str>>>,
 }
@@ -51,7 +50,6 @@ impl Dispatcher {
         let shared = Arc::new(Shared {
             log: Arc::clone(dispatch.log()),
             position: AtomicI64::new(dispatch.position().0),
-            last_store_timestamp: AtomicI64::new(dispatch.last_store_timestamp()),
             stop: AtomicBool::new(false),
             fault: Mutex::default(),
         });
@@ -65,11 +63,6 @@ impl Dispatcher {
     /// Everything before this is in queues and index, and the listeners know of it.
     pub(crate) fn position(&self) -> PhysicalOffset {
         PhysicalOffset(self.shared.position.load(Ordering::Acquire))
-    }
-
-    /// Store time of the last record dispatched; 0 before the first.
-    pub(crate) fn last_store_timestamp(&self) -> i64 {
-        self.shared.last_store_timestamp.load(Ordering::Acquire)
     }
 
     /// Why dispatch has been failing for half a minute, if it has: the store should take no more messages.
@@ -125,7 +118,6 @@ impl Shared {
                 }
                 Ok(_) => {
                     self.position.store(dispatch.position().0, Ordering::Release);
-                    self.last_store_timestamp.store(dispatch.last_store_timestamp(), Ordering::Release);
                     self.recovered(&mut failures);
                     let now = Instant::now();
                     empty_polls = if now - last_batch < BUSY { 0 } else { EMPTY_POLLS_MAX };

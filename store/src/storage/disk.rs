@@ -14,7 +14,7 @@ use std::{
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, flock};
 
 use super::{Backing, Blocks, Entry, Memory, Region, Storage};
 
@@ -75,26 +75,17 @@ impl Storage for DiskStorage {
         reserve(&OpenOptions::new().write(true).open(path)?, range, false)
     }
 
-    fn wipe(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let file = OpenOptions::new().write(true).open(path)?;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&file, flags, range.start, range.end - range.start) {
-            // A file system without holes: written zeros read the same.
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, range),
-            done => Ok(done?),
-        }
-    }
-
-    fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+    fn wipe(&self, path: &Path, range: Range<u64>, blocks: Blocks) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let bytes = range.end - range.start;
-        if bytes == 0 {
+        if !holds_bytes(&file, range.clone())? {
             return Ok(());
         }
-        match fallocate(&file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, range.start, bytes) {
+        let how = match blocks {
+            Blocks::Reserved => FallocateFlags::ZERO_RANGE,
+            Blocks::Sparse => FallocateFlags::PUNCH_HOLE,
+        };
+        match fallocate(&file, how | FallocateFlags::KEEP_SIZE, range.start, range.end - range.start) {
+            // Not on this file system: written zeros read the same.
             Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, range)?,
             done => done?,
         }
@@ -173,6 +164,31 @@ fn reserve(file: &File, range: Range<u64>, new: bool) -> io::Result<()> {
         Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
         done => Ok(done?),
     }
+}
+
+/// Whether a range holds anything but zeros. Holes, and blocks that were reserved and never written, are not read.
+fn holds_bytes(file: &File, range: Range<u64>) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = range.start;
+    while at < range.end {
+        at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => return Ok(false),
+            // Not on this file system: all of it is data.
+            Err(rustix::io::Errno::INVAL) => at,
+            Err(error) => return Err(error.into()),
+        };
+        let step = range.end.saturating_sub(at).min(buffer.len() as u64) as usize;
+        let read = file.read_at(&mut buffer[..step], at)?;
+        if buffer[..read].iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+        if read == 0 {
+            break;
+        }
+        at += read as u64;
+    }
+    Ok(false)
 }
 
 fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
@@ -257,16 +273,23 @@ mod tests {
     }
 
     #[test]
-    fn zeroing_and_writing_zeros_touch_their_range_only() {
+    fn wiping_touches_its_range_only_and_finds_bytes_behind_holes() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        fs::write(&path, [7; 20_000]).unwrap();
-        DiskStorage.zero(&path, 5000..15_000).unwrap();
-        write_zeros(&OpenOptions::new().write(true).open(&path).unwrap(), 100..200).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), 20_000);
-        let zero = |at: usize| (5000..15_000).contains(&at) || (100..200).contains(&at);
-        assert!(bytes.iter().enumerate().all(|(at, byte)| (*byte == 0) == zero(at)));
+        for blocks in [Blocks::Reserved, Blocks::Sparse] {
+            let path = dir.path().join(format!("{blocks:?}"));
+            DiskStorage.create(&path, 1 << 20, blocks).unwrap();
+            let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            assert!(!holds_bytes(&file, 0..1 << 20).unwrap());
+            file.write_all_at(&[7; 20_000], 0).unwrap();
+            file.write_all_at(&[7], 900_000).unwrap();
+            assert!(holds_bytes(&file, 20_000..1 << 20).unwrap());
+            DiskStorage.wipe(&path, 5000..1 << 20, blocks).unwrap();
+            assert!(!holds_bytes(&file, 5000..1 << 20).unwrap());
+            write_zeros(&file, 100..200).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            let zero = |at: usize| at >= 5000 || (100..200).contains(&at);
+            assert!(bytes.len() == 1 << 20 && bytes.iter().enumerate().all(|(at, byte)| (*byte == 0) == zero(at)));
+        }
     }
 
     #[test]

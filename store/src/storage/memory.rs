@@ -193,21 +193,14 @@ impl Storage for MemoryStorage {
         lock(&self.disk).take_room(range.end - range.start)
     }
 
-    fn wipe(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
-        for byte in &self.file(path)?.seen[range.start as usize..range.end as usize] {
-            byte.store(0, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+    fn wipe(&self, path: &Path, range: Range<u64>, _blocks: Blocks) -> io::Result<()> {
+        self.check_sync()?;
         let file = self.file(path)?;
         let range = range.start as usize..range.end as usize;
-        self.check_sync()?;
+        let _no_power_cut = lock(&self.disk);
         for byte in &file.seen[range.clone()] {
             byte.store(0, Ordering::Relaxed);
         }
-        let _no_power_cut = lock(&self.disk);
         file.sync(range);
         Ok(())
     }

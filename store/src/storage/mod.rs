@@ -53,10 +53,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn create(&self, path: &Path, bytes: u64, blocks: Blocks) -> io::Result<()>;
     /// Gives a range of a sparse file its blocks; what is in it stays.
     fn reserve(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
-    /// Makes a range of a file zeros again and gives its blocks back.
-    fn wipe(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
-    /// Makes zeros of a range, on the disk when this returns; what it had as blocks it keeps.
-    fn zero(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
+    /// Makes zeros of a range if it holds anything else, on the disk when this returns. The range then has all its
+    /// blocks, or none, as `blocks` says.
+    fn wipe(&self, path: &Path, range: Range<u64>, blocks: Blocks) -> io::Result<()>;
     /// The file as memory. The file must have exactly `bytes` bytes. No file descriptor stays open.
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region>;
     /// A whole small file.

@@ -55,7 +55,13 @@ impl Model {
         let stored = append_all(store, "Model", queue as i32, &slices);
         assert_eq!(stored.is_ok(), record_bytes + 8 <= 4096, "{record_bytes} bytes: {stored:?}");
         if let Ok(stored) = stored {
-            assert_eq!(stored.first_queue_offset.0 as usize, self.queues[queue].len());
+            assert_eq!(
+                stored.first_queue_offset.0 as usize,
+                self.queues[queue].len(),
+                "queue {queue} {:?} report {:?}",
+                store.find_queue("Model", queue as i32),
+                store.open_report()
+            );
             self.queues[queue].extend(new);
         }
     }
@@ -121,7 +127,7 @@ fn reopen(store: Arc<MessageStore>, rig: &Rig) -> Arc<MessageStore> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_stored_is_found_again(steps in proptest::collection::vec(step(), 1..60)) {
