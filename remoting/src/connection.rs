@@ -136,7 +136,12 @@ impl Connection {
 
     /// Takes on the duty to answer `request` later.
     pub fn responder(self: &Arc<Self>, request: &Command<'_>) -> Responder {
-        Responder::new(Arc::clone(self), ReplyTo::of(request))
+        self.responder_to(ReplyTo::of(request))
+    }
+
+    /// The way to answer later where only [`ReplyTo`] was kept of the request.
+    pub fn responder_to(self: &Arc<Self>, to: ReplyTo) -> Responder {
+        Responder::new(Arc::clone(self), to)
     }
 
     /// Requests of this connection that wait for a late answer.
