@@ -1,6 +1,8 @@
 //! Frames whose bytes the Java implementation reads and writes exactly so (the protocol's golden vectors), and
 //! properties that hold for any command: it survives both encodings, and no bytes make a decoder panic.
 
+#![expect(clippy::unwrap_used, reason = "a test: what fails here shall fail loudly")]
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use waspmq_protocol::command::{Flags, Language};
