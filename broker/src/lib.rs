@@ -1,1 +1,29 @@
-//! waspmq-broker
+//! The broker: takes messages from producers, keeps them in the store, gives them to consumers, and lets plugins
+//! decide what each consumer wants. [`Broker`] is the whole; [`cli`] is what a user types.
+
+pub mod cli;
+pub mod config;
+
+mod address;
+mod broker;
+mod consumers;
+mod filter;
+mod long_polling;
+mod member;
+mod notify;
+mod offset;
+mod own_topics;
+mod processor;
+mod producers;
+mod queue_locks;
+mod register;
+mod standard_plugins;
+mod start_page;
+mod subscription;
+mod table;
+mod tasks;
+mod topic;
+mod unique_id;
+
+pub use broker::{Broker, StartError, StartReport};
+pub use start_page::StartPage;

@@ -1,0 +1,51 @@
+//! The answer to a stored send: where the message lies. Written straight into the connection's buffer, or kept as a
+//! command when it has to wait for the disk.
+
+use waspmq_protocol::code::ResponseCode;
+use waspmq_protocol::command::{HeadWriter, RemotingCommand};
+
+/// The ext fields that stand in every answer to a send.
+pub struct ReplyMarks {
+    /// `MSG_REGION`.
+    pub region: String,
+    /// `TRACE_ON`.
+    pub trace_on: &'static str,
+}
+
+/// The answer to a stored send.
+pub struct SentReply<'a> {
+    /// Offset message ids, joined by commas for a batch.
+    pub message_ids: &'a str,
+    /// The queue that took the message.
+    pub queue_id: i32,
+    /// Queue offset of the (first) message.
+    pub queue_offset: i64,
+    /// The message's unique key.
+    pub transaction_id: &'a str,
+    /// Region and trace switch.
+    pub marks: &'a ReplyMarks,
+}
+
+impl SentReply<'_> {
+    /// Completes a head with the fields of this answer.
+    pub fn write(&self, head: HeadWriter<'_>) {
+        head.ext_str("msgId", self.message_ids)
+            .ext_i64("queueId", i64::from(self.queue_id))
+            .ext_i64("queueOffset", self.queue_offset)
+            .ext_str("transactionId", self.transaction_id)
+            .ext_str("MSG_REGION", &self.marks.region)
+            .ext_str("TRACE_ON", self.marks.trace_on)
+            .finish(0);
+    }
+
+    /// The same answer as a command.
+    pub fn to_command(&self) -> RemotingCommand {
+        RemotingCommand::response(ResponseCode::SUCCESS)
+            .with_ext("msgId", self.message_ids)
+            .with_ext("queueId", self.queue_id.to_string())
+            .with_ext("queueOffset", self.queue_offset.to_string())
+            .with_ext("transactionId", self.transaction_id)
+            .with_ext("MSG_REGION", self.marks.region.as_str())
+            .with_ext("TRACE_ON", self.marks.trace_on)
+    }
+}
