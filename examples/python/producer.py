@@ -13,5 +13,5 @@ for i in range(10):
     message.set_keys("key%d" % i)
     message.set_body("hello-%d" % i)
     result = producer.send_sync(message)
-    print("sent", result.status, result.msg_id)
+    print("sent", result.status.name, result.msg_id)
 producer.shutdown()

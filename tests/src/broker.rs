@@ -1,7 +1,7 @@
 //! The broker under test: a nameserver and a broker as processes of their own, in a temporary folder, on free ports.
 //! Ours by default; with `WASPMQ_TEST_BROKER=java` Apache RocketMQ's own, which is how the tests themselves are tested.
 //! `WASPMQ_BROKER_BIN` names the `broker` binary to test (its `namesrv` lies beside it); without it cargo builds one.
-//! Dropping a [`BrokerUnderTest`] kills what still runs; its folder stays if a panic is under way.
+//! Dropping a [`BrokerUnderTest`] kills what still runs and leaves its folder for whoever looks for the reason.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -86,11 +86,6 @@ impl BrokerUnderTest {
         format!("127.0.0.1:{}", self.broker_port)
     }
 
-    /// The folder with configuration, logs and store.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Starts the broker (again, on the same store and ports) and waits until it serves.
     pub fn start_broker(&mut self) -> Result<()> {
         // One at a time: a Java broker's start keeps every core of a small machine busy.
@@ -105,15 +100,6 @@ impl BrokerUnderTest {
     /// Stops the broker as an operator would, by SIGTERM, and waits for its end. The nameserver stays.
     pub fn stop_broker(&mut self) -> Result<()> {
         self.broker.take().map_or(Ok(()), |broker| stop(broker, "broker"))
-    }
-
-    /// Kills the broker as a crash would.
-    pub fn kill_broker(&mut self) -> Result<()> {
-        if let Some(mut broker) = self.broker.take() {
-            broker.kill().context("cannot kill the broker")?;
-            broker.wait()?;
-        }
-        Ok(())
     }
 
     /// Stops both cleanly and removes the folder.

@@ -173,15 +173,19 @@ impl World {
     }
 
     fn play(&self, scenario: &Scenario, client: Client) -> Result<(), Unready> {
-        let scene = |broker: &BrokerUnderTest| -> Result<Scene, Unready> {
-            Ok(Scene::new(client, self.driver(client)?, scenario.name, broker.namesrv(), broker.address()))
+        let scene = |driver: Arc<Driver>, broker: &BrokerUnderTest| {
+            Scene::new(client, driver, scenario.name, broker.namesrv(), broker.address())
         };
+        // The driver first: a client that is missing needs no broker.
         match scenario.run {
-            Run::Shared(run) => Ok(run(&scene(self.broker()?)?)?),
+            Run::Shared(run) => {
+                let driver = self.driver(client)?;
+                Ok(run(&scene(driver, self.broker()?))?)
+            }
             Run::Alone(run) => {
-                self.driver(client)?; // Before a broker is started for nothing.
+                let driver = self.driver(client)?;
                 let mut broker = BrokerUnderTest::start(scenario.name, &[])?;
-                run(&scene(&broker)?, &mut broker)?;
+                run(&scene(driver, &broker), &mut broker)?;
                 Ok(broker.finish()?)
             }
             Run::Example(run) => run(self, client),
@@ -211,7 +215,7 @@ fn judge(name: &str, result: Result<(), Unready>) -> Result<(), Failed> {
         Ok(()) => Ok(()),
         Err(Unready::Missing(what)) if required() => Err(format!("required by WASPMQ_REQUIRE_CLIENTS: {what}").into()),
         Err(Unready::Missing(what)) => {
-            println!("SKIPPED {name}: {what}");
+            println!("SKIPPED {name}: {}", what.lines().next().unwrap_or_default());
             Ok(())
         }
         Err(Unready::Broken(error)) => Err(format!("{error:#}").into()),
