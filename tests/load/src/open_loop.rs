@@ -17,7 +17,7 @@ use crate::tally::{LOST_CONNECTION, SharedTally, nanos};
 use crate::target::{self, Place};
 use crate::window::connect;
 
-/// Requests that may be without an answer on one connection; a power of two. Beyond, sending waits and falls behind.
+/// Requests that may be without an answer on one connection. Beyond, sending waits and falls behind.
 const IN_FLIGHT_MAX: usize = 1 << 16;
 
 /// Requests written at once when sending has fallen behind.
@@ -130,16 +130,27 @@ pub fn with_senders<T>(
 impl Lane<'_> {
     fn run(self, stream: &TcpStream, frame: SendFrame, sender: Sender, start: Option<(Instant, u64)>) {
         std::thread::scope(|scope| {
-            let answers = scope.spawn(|| self.take_answers(stream));
-            let sent = self.send(stream, frame, sender, start);
-            let waiting = Instant::now();
-            while sent.is_ok() && !answers.is_finished() && self.unanswered() > 0 && waiting.elapsed() < LAST_ANSWERS {
-                std::thread::sleep(Duration::from_millis(1));
+            let answers = scope.spawn(|| self.complain(self.take_answers(stream)));
+            if self.complain(self.send(stream, frame, sender, start)) {
+                let waiting = Instant::now();
+                while !answers.is_finished() && self.unanswered() > 0 && waiting.elapsed() < LAST_ANSWERS {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
             // Wakes the thread that reads; an error means that the connection is gone already.
             let _ = stream.shutdown(Shutdown::Both);
         });
         self.tally.lock().failure(LOST_CONNECTION, self.unanswered());
+    }
+
+    /// Says why a connection did not last until the end; true when it did.
+    fn complain(&self, ended: io::Result<()>) -> bool {
+        let Err(error) = ended else { return true };
+        if !self.signals.stopped() {
+            eprintln!("a connection failed: {error}; its messages are not sent any more");
+            self.tally.lock().failure(LOST_CONNECTION, 1);
+        }
+        false
     }
 
     fn unanswered(&self) -> u64 {
@@ -160,8 +171,11 @@ impl Lane<'_> {
             let now = Instant::now();
             out.clear();
             let mut burst = 0;
-            while burst < BURST_MAX && self.schedule.due(index) <= now && self.unanswered() < IN_FLIGHT_MAX as u64 {
+            while burst < BURST_MAX && self.schedule.due(index) <= now {
                 let number = index as usize % IN_FLIGHT_MAX;
+                if self.in_flight[number].load(Ordering::Acquire) != 0 {
+                    break;
+                }
                 self.in_flight[number].store(index + 1, Ordering::Release);
                 frame.set_index(number as u32);
                 sender.patch(&mut frame);

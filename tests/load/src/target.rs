@@ -47,16 +47,10 @@ pub fn locate(target: &TargetArgs) -> Result<Vec<Place>, LoadError> {
         let queues = 0..target.queues as i32;
         return Ok(queues.map(|queue| Place { broker: address.clone(), address: address.clone(), queue }).collect());
     }
-    if !target.no_create {
-        let cluster: ClusterInfo = calls.ask_json(&target.namesrv, RequestCode::GET_BROKER_CLUSTER_INFO, None)?;
-        for broker in cluster.broker_addr_table.values() {
-            if let Some(master) = broker.broker_addrs.get(&0) {
-                calls.create_topic(master, target)?;
-            }
-        }
-    }
     let start = Instant::now();
+    let mut created = target.no_create;
     loop {
+        created = created || calls.create_everywhere(target)?;
         match calls.route(target) {
             Ok(places) if !places.is_empty() => return Ok(places),
             Err(error) if !matches!(error, LoadError::Refused { code: ResponseCode::TOPIC_NOT_EXIST, .. }) => {
@@ -105,6 +99,17 @@ impl Calls {
         }
         places.sort_by(|one, other| (&one.broker, one.queue).cmp(&(&other.broker, other.queue)));
         Ok(places)
+    }
+
+    /// Creates the topic on every master there is; false when there is none yet.
+    fn create_everywhere(&self, target: &TargetArgs) -> Result<bool, LoadError> {
+        let cluster: ClusterInfo = self.ask_json(&target.namesrv, RequestCode::GET_BROKER_CLUSTER_INFO, None)?;
+        let masters: Vec<_> =
+            cluster.broker_addr_table.values().filter_map(|broker| broker.broker_addrs.get(&0)).collect();
+        for master in &masters {
+            self.create_topic(master, target)?;
+        }
+        Ok(!masters.is_empty())
     }
 
     fn create_topic(&self, address: &str, target: &TargetArgs) -> Result<(), LoadError> {

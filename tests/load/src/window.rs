@@ -57,6 +57,7 @@ impl Window<'_> {
         for (slot, frame) in self.frames.iter_mut().enumerate() {
             frame.set_index(slot as u32);
         }
+        let mut last_error = String::new();
         while !self.signals.stopped() {
             let count = self.frames.len();
             let mut slots = Slots { free: (0..count).rev().collect(), sent: vec![None; count] };
@@ -67,7 +68,12 @@ impl Window<'_> {
             if self.signals.stopped() {
                 return;
             }
-            eprintln!("{}: {error}; connecting again", self.address);
+            // The same error ten times a second, while a broker is down, is said once.
+            let error = error.to_string();
+            if error != last_error {
+                eprintln!("{}: {error}; connecting again", self.address);
+                last_error = error;
+            }
             self.tally.lock().failure(LOST_CONNECTION, lost.len() as u64);
             std::thread::sleep(RECONNECT_PAUSE);
         }
