@@ -147,10 +147,19 @@ impl SetAside {
         self.count.load(Relaxed) == 0
     }
 
-    /// Whether this message is not to be asked about for now.
-    pub(crate) fn holds(&self, subscription: u32, physical_offset: i64, now: Instant) -> bool {
-        let known = locked(&self.known);
-        known.iter().any(|known| known.is(subscription, physical_offset) && now < known.retry_at)
+    /// The first of these messages that is not to be asked about for now; `None` if all may be.
+    pub(crate) fn first_of(
+        &self,
+        subscription: u32,
+        mut physical_offsets: impl Iterator<Item = i64>,
+        now: Instant,
+    ) -> Option<usize> {
+        let mut known = locked(&self.known);
+        // What nobody has asked about for so long is past.
+        known.retain(|known| now < known.retry_at + self.pause_max);
+        self.count.store(known.len(), Relaxed);
+        physical_offsets
+            .position(|offset| known.iter().any(|known| known.is(subscription, offset) && now < known.retry_at))
     }
 
     /// It killed an instance, alone. Seen again after its pause, it waits twice as long.
@@ -226,15 +235,19 @@ mod tests {
     fn messages_set_aside_come_back_later_each_time() {
         let aside = SetAside::new(&HostLimits::default());
         let start = Instant::now();
+        let holds = |subscription, offset, now| aside.first_of(subscription, [7, offset].into_iter(), now) == Some(1);
         assert!(aside.is_empty());
         aside.add(1, 100, start);
         assert!(!aside.is_empty());
-        assert!(aside.holds(1, 100, start + 29 * SECOND));
-        assert!(!aside.holds(2, 100, start), "another subscription may do better");
-        assert!(!aside.holds(1, 100, start + 30 * SECOND));
+        assert!(holds(1, 100, start + 29 * SECOND));
+        assert!(!holds(2, 100, start), "another subscription may do better");
+        assert!(!holds(1, 100, start + 30 * SECOND));
         aside.add(1, 100, start + 30 * SECOND);
-        assert!(aside.holds(1, 100, start + 89 * SECOND));
+        assert!(holds(1, 100, start + 89 * SECOND));
         (0..SET_ASIDE_MAX as i64).for_each(|n| aside.add(7, n, start));
-        assert!(!aside.holds(1, 100, start), "the oldest gives way");
+        assert!(!holds(1, 100, start), "the oldest gives way");
+        assert_eq!(aside.first_of(7, [99, 5, 6].into_iter(), start), Some(1));
+        assert_eq!(aside.first_of(7, [5].into_iter(), start + 700 * SECOND), None);
+        assert!(aside.is_empty(), "forgotten after long enough");
     }
 }

@@ -208,8 +208,9 @@ impl FilterSession {
         if generation.set_aside.is_empty() {
             return None;
         }
-        let (handle, now) = (self.subscription.handle(), Instant::now());
-        range.into_iter().find(|index| generation.set_aside.holds(handle, batch.physical_offset(*index), now))
+        let offsets = range.clone().map(|index| batch.physical_offset(index));
+        let found = generation.set_aside.first_of(self.subscription.handle(), offsets, Instant::now());
+        found.map(|nth| range.start + nth)
     }
 
     /// One call about as much of `range` as fits: how many it was, and the verdicts.

@@ -93,6 +93,8 @@ impl Life {
         };
         // A file that is no plugin any more is still the file of the plugin that serves from it.
         let name = seen.name.clone().or_else(|| self.served_from(path));
+        // The subscription in the way may end.
+        seen.again |= matches!(&loaded, Err(refusal) if refusal.step == Step::Prepare);
         self.files.insert(path.to_path_buf(), seen);
         match loaded {
             Ok(()) => self.reports.good(path),
