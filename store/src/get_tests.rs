@@ -207,7 +207,8 @@ fn deleted_and_damaged_records_are_passed_over_and_said_so() {
     let damaged = offsets[in_first_file];
     let start = damaged.0 as u64 - damaged.0 as u64 % LOG_FILE_BYTES;
     let path = std::path::Path::new("/store/commitlog").join(format!("{start:020}"));
-    rig.storage.zero(&path, damaged.0 as u64 - start + 28..damaged.0 as u64 - start + 36).unwrap();
+    let range = damaged.0 as u64 - start + 28..damaged.0 as u64 - start + 36;
+    rig.storage.wipe(&path, range, crate::storage::Blocks::Reserved).unwrap();
     let result = get(&rig.log, &queue, &ask(in_first_file as i64, 32, 1 << 20), None);
     assert_eq!(result.count, 9 - in_first_file);
 }

@@ -5,6 +5,7 @@
 
 mod append;
 mod read;
+mod recently_read;
 mod recovery;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 
 use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
+use self::recently_read::RecentlyRead;
 pub(crate) use self::recovery::Start;
 use crate::{
     clock::Clock,
@@ -59,6 +61,7 @@ pub(crate) struct CommitLog {
     sync_wanted: AtomicBool,
     /// Beyond this offset the populate thread wants to be woken.
     populate_at: AtomicU64,
+    recently_read: RecentlyRead,
     /// Threads that follow the log.
     pub(crate) followers: Followers,
 }
@@ -115,6 +118,7 @@ impl CommitLog {
             opened_at: AtomicU64::new(0),
             sync_wanted: AtomicBool::new(false),
             populate_at: AtomicU64::new(0),
+            recently_read: RecentlyRead::default(),
             followers: Followers::default(),
         })
     }

@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 
 use waspmq_protocol::message::record::{self, RecordView};
 
-use super::CommitLog;
+use super::{CommitLog, recently_read::STRETCH_BYTES};
 use crate::{error::StoreError, mapped_file::MappedSlice, offsets::PhysicalOffset};
 
 /// What was appended this far behind the end may have left memory; reading it asks for the pages first.
 const SURELY_IN_MEMORY_BYTES: u64 = 64 << 20;
+
+/// A slice of this size is one of many by readers that go through the log; a shorter one may be a single look-up.
+const LONG_BYTES: u64 = 64 << 10;
 
 impl CommitLog {
     /// Exactly `bytes` bytes from `offset` on; `None` if they are not all in one file of the log (any more).
@@ -47,9 +50,28 @@ impl CommitLog {
         offset >= self.opened_at.load(Ordering::Relaxed) && offset + SURELY_IN_MEMORY_BYTES >= self.files.wrote()
     }
 
+    /// Asks the disk for the slice's pages. For a longer slice its whole surroundings are asked for, once in a while:
+    /// readers of other queues, which lie between its records, will come soon.
     fn bring_in(&self, slice: MappedSlice) -> Result<MappedSlice, StoreError> {
-        if !self.surely_in_memory(slice.offset()) {
-            slice.read_ahead()?;
+        let (from, to) = (slice.offset(), slice.offset() + slice.len() as u64);
+        if self.surely_in_memory(from) {
+            return Ok(slice);
+        }
+        let now = self.recently_read.now();
+        let mut at = from - from % STRETCH_BYTES;
+        while at < to {
+            if !self.recently_read.contains(at, now) {
+                if to - from < LONG_BYTES {
+                    slice.read_ahead()?;
+                    return Ok(slice);
+                }
+                let begin = at.max(from - from % self.files.file_bytes());
+                if let Some(stretch) = self.files.slice_up_to(begin, (at + STRETCH_BYTES - begin) as usize)? {
+                    stretch.read_ahead()?;
+                }
+                self.recently_read.note(at, now);
+            }
+            at += STRETCH_BYTES;
         }
         Ok(slice)
     }

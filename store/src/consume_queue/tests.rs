@@ -115,7 +115,7 @@ fn leftovers_behind_a_hole_are_wiped_after_a_crash() {
     append(&open(&storage), "A", &(0..9).map(|n| n * 100).collect::<Vec<_>>());
     let path = Path::new(ROOT).join("A/0/00000000000000000000");
     // A page in the middle did not reach the disk; the binary search may see either side of it.
-    storage.zero(&path, 60..100).unwrap();
+    storage.wipe(&path, 60..100, crate::storage::Blocks::Sparse).unwrap();
     let queues = open(&storage);
     queues.truncate_to(PhysicalOffset(300), true).unwrap();
     assert_eq!(queues.find("A", 0).unwrap().max_offset(), QueueOffset(3));

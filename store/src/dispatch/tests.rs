@@ -164,7 +164,7 @@ fn a_damaged_record_hides_only_itself() {
     let bad = appended[3].physical_offsets[0].0 as u64;
     let path = std::path::Path::new("/store/commitlog/00000000000000000000");
     let before = rig.reopen();
-    before.storage.zero(path, bad..bad + 8).unwrap();
+    before.storage.wipe(path, bad..bad + 8, crate::storage::Blocks::Reserved).unwrap();
     let mut dispatch = before.dispatch_from(PhysicalOffset(0));
     dispatch.catch_up().unwrap();
     let bodies: Vec<_> = before.heard().into_iter().map(|heard| String::from_utf8(heard.4).unwrap()).collect();

@@ -84,7 +84,7 @@ fn a_batch_lies_in_one_file_on_consecutive_offsets() {
     assert_eq!(batch.end, PhysicalOffset(5296));
     settle(&store);
     assert_eq!(bodies(&store, "T", 0).len(), 4);
-    let whole = vec![&items[0][..]; 9];
+    let whole = vec![items[0]; 9];
     assert!(matches!(append_all(&store, "T", 0, &whole), Err(AppendError::RecordTooLarge { .. })));
     assert_eq!(append(&store, "T", 0, b"on").unwrap().first_queue_offset, QueueOffset(4), "refused ones take no place");
 }

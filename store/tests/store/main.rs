@@ -1,6 +1,8 @@
 //! The store as its users see it: what is stored is found again, byte for byte where RocketMQ has it, through restarts,
 //! kills, power cuts and failing disks. One file per theme; `rig.rs` holds what they share.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod durability;
 mod folder;
 mod layout;

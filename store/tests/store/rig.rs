@@ -16,22 +16,22 @@ use waspmq_store::{
 };
 
 /// Every commit log file of a rig.
-pub const FILE_BYTES: u64 = 4096;
+pub(crate) const FILE_BYTES: u64 = 4096;
 /// Where a rig's store lies.
-pub const ROOT: &str = "/store";
+pub(crate) const ROOT: &str = "/store";
 
 /// A fake disk that stores are opened on, one after another.
-pub struct Rig {
-    pub storage: Arc<MemoryStorage>,
-    pub config: StoreConfig,
+pub(crate) struct Rig {
+    pub(crate) storage: Arc<MemoryStorage>,
+    pub(crate) config: StoreConfig,
 }
 
 impl Rig {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Rig::on(MemoryStorage::new())
     }
 
-    pub fn on(storage: MemoryStorage) -> Self {
+    pub(crate) fn on(storage: MemoryStorage) -> Self {
         let storage = Arc::new(storage);
         let config = StoreConfig {
             storage: Arc::clone(&storage) as _,
@@ -45,16 +45,16 @@ impl Rig {
         Rig { storage, config }
     }
 
-    pub fn open(&self) -> Arc<MessageStore> {
+    pub(crate) fn open(&self) -> Arc<MessageStore> {
         self.try_open().unwrap()
     }
 
-    pub fn try_open(&self) -> Result<Arc<MessageStore>, OpenError> {
+    pub(crate) fn try_open(&self) -> Result<Arc<MessageStore>, OpenError> {
         MessageStore::open(self.config.clone(), Arc::new(NoListener), Arc::new(SystemClock::new()))
     }
 
     /// The disk after a power cut; the store that was open on this one knows nothing of it.
-    pub fn power_cut(&self, seed: u64) -> Rig {
+    pub(crate) fn power_cut(&self, seed: u64) -> Rig {
         Rig { config: self.config.clone(), ..Rig::on(self.storage.power_cut(seed)) }.with_its_storage()
     }
 
@@ -63,13 +63,13 @@ impl Rig {
         self
     }
 
-    pub fn bytes_of(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn bytes_of(&self, name: &str) -> Vec<u8> {
         use waspmq_store::storage::Storage;
         self.storage.read(&Path::new(ROOT).join(name)).unwrap()
     }
 }
 
-pub fn one<'a>(queue: &'a Arc<waspmq_store::Queue>, items: Items<'a>) -> Append<'a> {
+pub(crate) fn one<'a>(queue: &'a Arc<waspmq_store::Queue>, items: Items<'a>) -> Append<'a> {
     Append {
         queue,
         born_host: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 1234)),
@@ -83,12 +83,17 @@ pub fn one<'a>(queue: &'a Arc<waspmq_store::Queue>, items: Items<'a>) -> Append<
 }
 
 /// Stores one message and returns where.
-pub fn append(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8]) -> Result<Appended, AppendError> {
+pub(crate) fn append(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8]) -> Result<Appended, AppendError> {
     append_all(store, topic, queue_id, &[body])
 }
 
 /// Stores a batch of messages, or one.
-pub fn append_all(store: &MessageStore, topic: &str, queue_id: i32, bodies: &[&[u8]]) -> Result<Appended, AppendError> {
+pub(crate) fn append_all(
+    store: &MessageStore,
+    topic: &str,
+    queue_id: i32,
+    bodies: &[&[u8]],
+) -> Result<Appended, AppendError> {
     let queue = store.queue(topic, queue_id);
     let items: Vec<_> = bodies.iter().map(|body| Item { flag: 0, body, properties: b"TAGS\x01TagA\x02" }).collect();
     let items = if let [item] = items[..] { Items::One(item) } else { Items::Batch(&items) };
@@ -98,14 +103,14 @@ pub fn append_all(store: &MessageStore, topic: &str, queue_id: i32, bodies: &[&[
 }
 
 /// Waits until dispatch has made everything stored so far readable.
-pub fn settle(store: &MessageStore) {
+pub(crate) fn settle(store: &MessageStore) {
     while store.stats().dispatch_behind_bytes > 0 {
         std::thread::sleep(Duration::from_micros(100));
     }
 }
 
 /// All bodies of a queue, from its first message on.
-pub fn bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<Vec<u8>> {
+pub(crate) fn bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<Vec<u8>> {
     let Some(queue) = store.find_queue(topic, queue_id) else { return Vec::new() };
     let mut bodies = Vec::new();
     let mut offset = QueueOffset(queue.min_offset().0);
@@ -132,7 +137,7 @@ pub fn bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<Vec<u8>> 
 }
 
 /// What becomes of a wait for everything stored so far.
-pub fn wait_durable(store: &MessageStore, timeout: Duration) -> Durability {
+pub(crate) fn wait_durable(store: &MessageStore, timeout: Duration) -> Durability {
     let (told, tell) = mpsc::channel();
     let deadline = SystemClock::new().monotonic() + timeout;
     let done = Box::new(move |durability| told.send(durability).unwrap());
