@@ -2,7 +2,9 @@
 //! `namesrv` and, inside a broker that runs alone, by `broker`. Keeps nothing but the key-values over a restart:
 //! brokers register again within 30 seconds. Knows routes, no messages.
 
+pub mod cli;
 mod config;
+mod config_update;
 mod error;
 mod handler;
 mod kv_config;
@@ -12,6 +14,5 @@ mod server;
 
 pub use config::{Keys, NamesrvConfig};
 pub use error::NamesrvError;
-pub use kv_config::ORDER_TOPIC_CONFIG;
 pub use namesrv::Namesrv;
 pub use server::NamesrvServer;

@@ -1,52 +1,85 @@
 //! The nameserver without its sockets: its tables, its settings, its clock, and the periodic look for silent brokers.
-//! Built by `server`, asked by `handler`. Locks are held for the time of one table operation, never over an await.
+//! Built by `server`, asked by `handler`. Locks of tables are held for one table operation, never over a write to disk;
+//! what is kept on disk is written first and holds then.
 
-use crate::config::{Keys, NamesrvConfig};
+use crate::config::{Keys, NamesrvConfig, read_file};
+use crate::config_update::{self, UpdateError};
 use crate::error::NamesrvError;
-use crate::kv_config::KvConfig;
+use crate::handler::CHANGES_MAX;
+use crate::kv_config::{KvConfig, KvFull};
 use crate::route_info::RouteInfo;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use waspmq_store::clock::Clock;
-use waspmq_store::persist::{self, PersistedTable};
+use waspmq_store::persist::{self, PersistError, PersistedTable};
 
 /// What the handler answers from.
 pub struct Namesrv {
-    /// For work that goes on on another thread.
-    this: Weak<Self>,
     clock: Arc<dyn Clock>,
     started: Duration,
     keys: RwLock<Keys>,
     routes: RwLock<RouteInfo>,
-    kv: Mutex<KvConfig>,
-    /// Serialises saves; each save takes the tables as they are then.
+    kv: RwLock<KvConfig>,
+    /// Held from reading what is to be changed until the change holds.
     files: Mutex<Files>,
+    change_permits: Arc<Semaphore>,
+    /// Changes outlive the call that asks for them.
+    this: Weak<Self>,
 }
 
-/// Where tables are saved.
-pub(crate) struct Files {
+/// Where changes are kept.
+struct Files {
     kv: PersistedTable,
     config: PathBuf,
 }
 
+/// Why a change is not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// The key-values are full.
+    #[error(transparent)]
+    Kv(#[from] KvFull),
+    /// The settings asked for.
+    #[error(transparent)]
+    Settings(#[from] UpdateError),
+    /// It cannot be written.
+    #[error("nothing was changed: {0}")]
+    NotSaved(#[from] PersistError),
+    /// What is to be changed cannot be read.
+    #[error("nothing was changed: cannot read {path}: {source}")]
+    NotRead {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
 impl Namesrv {
-    /// A nameserver that knows the key-values of earlier runs and no broker.
+    /// A nameserver that knows the key-values and changed settings of earlier runs, and no broker.
     ///
     /// # Errors
     /// Saved key-values or settings that cannot be read.
     pub fn new(config: NamesrvConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>, NamesrvError> {
-        let keys = config.with_stored()?.keys;
+        let NamesrvConfig { listen, mut keys } = config;
+        (keys.bind_address, keys.listen_port) = (listen.ip(), listen.port());
+        let path = keys.config_store_path.clone();
+        if path.exists() {
+            keys = config_update::apply_stored(&keys, read_file(&path)?)
+                .map_err(|source| NamesrvError::StoredValue { path: path.clone(), source })?;
+        }
         let (kv, file) = KvConfig::load(keys.kv_config_path.clone())?;
-        let files = Files { kv: file, config: keys.config_store_path.clone() };
         Ok(Arc::new_cyclic(|this| Self {
-            this: this.clone(),
             started: clock.monotonic(),
             clock,
             keys: RwLock::new(keys),
             routes: RwLock::default(),
-            kv: Mutex::new(kv),
-            files: Mutex::new(files),
+            kv: RwLock::new(kv),
+            files: Mutex::new(Files { kv: file, config: path }),
+            change_permits: Arc::new(Semaphore::new(CHANGES_MAX)),
+            this: this.clone(),
         }))
     }
 
@@ -59,14 +92,25 @@ impl Namesrv {
         gone.len()
     }
 
-    /// The nameserver, for work that outlives a call.
     pub(crate) fn handle_to_self(&self) -> Arc<Self> {
         self.this.upgrade().expect("a method of it is running, so somebody holds it")
+    }
+
+    /// Each change that waits for the disk holds one.
+    pub(crate) fn change_permits(&self) -> Arc<Semaphore> {
+        self.change_permits.clone()
     }
 
     /// Time between two looks for silent brokers.
     pub(crate) fn scan_interval(&self) -> Duration {
         Duration::from_millis(self.keys().scan_not_active_broker_interval.max(10))
+    }
+
+    /// Silence after which a connection is closed.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        let seconds = self.keys().server_channel_max_idle_time_seconds;
+        // A hundred years are never, and still a time that can be added to now.
+        Duration::from_secs(if seconds == 0 { 100 * 365 * 86_400 } else { u64::from(seconds) })
     }
 
     /// Whether routes are still refused after the start.
@@ -84,10 +128,6 @@ impl Namesrv {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn keys_mut(&self) -> RwLockWriteGuard<'_, Keys> {
-        self.keys.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn routes(&self) -> RwLockReadGuard<'_, RouteInfo> {
         self.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,22 +136,44 @@ impl Namesrv {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn kv(&self) -> MutexGuard<'_, KvConfig> {
-        self.kv.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kv(&self) -> RwLockReadGuard<'_, KvConfig> {
+        self.kv.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Saves the key-values; what another save wrote meanwhile is in it.
-    pub(crate) fn save_kv(&self) -> Result<(), String> {
+    /// Changes the key-values and saves them. After an error they are as before.
+    pub(crate) fn change_kv(
+        &self,
+        change: impl FnOnce(&mut KvConfig) -> Result<(), KvFull>,
+    ) -> Result<(), ChangeError> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let content = self.kv().encode();
-        files.kv.save(content).map_err(|error| error.to_string())
+        let mut changed = self.kv().clone();
+        change(&mut changed)?;
+        files.kv.save(changed.encode())?;
+        *self.kv.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        Ok(())
     }
 
-    /// Saves the settings.
-    pub(crate) fn save_keys(&self) -> Result<(), String> {
+    /// Changes settings by the properties in `body`, in their file too. After an error they are as before.
+    pub(crate) fn change_keys(&self, body: &[u8]) -> Result<(), ChangeError> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let content = waspmq_settings::dump(&*self.keys());
-        persist::save(&files.config, content.as_bytes()).map_err(|error| error.to_string())
+        let keys = self.keys().clone();
+        let changes = config_update::read(&keys, body)?;
+        let changed = config_update::apply(&keys, &changes).map_err(UpdateError::from)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let path = &files.config;
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(ChangeError::NotRead { path: path.clone(), source }),
+        };
+        persist::save(path, config_update::edit(&text, &changes).as_bytes())?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        for change in changes {
+            tracing::info!(name = change.name, value = change.value, "setting changed over the network");
+        }
+        Ok(())
     }
 }
 

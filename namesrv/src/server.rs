@@ -37,7 +37,7 @@ impl NamesrvServer {
     /// An address that cannot be listened on.
     pub fn serve(namesrv: Arc<Namesrv>, listen: SocketAddr) -> Result<Self, NamesrvError> {
         let mut server = ServerConfig::new(vec![listen]);
-        server.limits.idle_timeout = Duration::from_secs(namesrv.keys().server_channel_max_idle_time_seconds);
+        server.limits.idle_timeout = namesrv.idle_timeout();
         let server = Server::bind(server, namesrv.clone())?;
         let scan = tokio::spawn(scan(Arc::clone(&namesrv)));
         Ok(Self { server, namesrv, scan })

@@ -1,29 +1,20 @@
-//! What mqadmin and consoles send: key-values, topic lists, permissions, settings. What they change is changed in memory
-//! here; the answer goes out when it is on disk too (`Save` in the module above).
+//! What mqadmin and consoles ask: key-values, topic lists, settings; and what they change of the routes, which is
+//! forgotten with the process.
 
 use super::{Outcome, Refusal, success};
-use crate::config::{black_listed, changed};
 use crate::namesrv::Namesrv;
 use crate::route_info::UnitTopics;
 use waspmq_protocol::body::kv_table::KvTable;
 use waspmq_protocol::header::{
-    AddWritePermOfBrokerRequestHeader, AddWritePermOfBrokerResponseHeader, DeleteKVConfigRequestHeader,
-    DeleteTopicFromNamesrvRequestHeader, GetKVConfigRequestHeader, GetKVConfigResponseHeader,
-    GetKVListByNamespaceRequestHeader, GetTopicsByClusterRequestHeader, PutKVConfigRequestHeader,
-    WipeWritePermOfBrokerRequestHeader, WipeWritePermOfBrokerResponseHeader,
+    AddWritePermOfBrokerRequestHeader, AddWritePermOfBrokerResponseHeader, DeleteTopicFromNamesrvRequestHeader,
+    GetKVConfigRequestHeader, GetKVConfigResponseHeader, GetKVListByNamespaceRequestHeader,
+    GetTopicsByClusterRequestHeader, WipeWritePermOfBrokerRequestHeader, WipeWritePermOfBrokerResponseHeader,
 };
 use waspmq_protocol::java_json;
 use waspmq_protocol::{Command, RemotingCommand, ResponseCode};
-use waspmq_settings::{Given, Properties, Settings as _};
+use waspmq_settings::Settings as _;
 
 impl Namesrv {
-    pub(super) fn put_kv(&self, request: &Command<'_>) -> Outcome {
-        let header: PutKVConfigRequestHeader = request.header()?;
-        self.kv().put(&header.namespace, &header.key, &header.value).map_err(Refusal::error)?;
-        tracing::info!(namespace = header.namespace, key = header.key, "key-value set");
-        Ok(success())
-    }
-
     pub(super) fn get_kv(&self, request: &Command<'_>) -> Outcome {
         let header: GetKVConfigRequestHeader = request.header()?;
         match self.kv().get(&header.namespace, &header.key) {
@@ -33,13 +24,6 @@ impl Namesrv {
                 format!("there is no key {} in the namespace {}", header.key, header.namespace),
             )),
         }
-    }
-
-    pub(super) fn delete_kv(&self, request: &Command<'_>) -> Outcome {
-        let header: DeleteKVConfigRequestHeader = request.header()?;
-        self.kv().delete(&header.namespace, &header.key);
-        tracing::info!(namespace = header.namespace, key = header.key, "key-value deleted");
-        Ok(success())
     }
 
     pub(super) fn list_kv(&self, request: &Command<'_>) -> Outcome {
@@ -90,31 +74,11 @@ impl Namesrv {
         Ok(success())
     }
 
-    pub(super) fn update_config(&self, request: &Command<'_>) -> Outcome {
-        let changes = changes_of(request.body)?;
-        {
-            let mut keys = self.keys_mut();
-            if let Some(name) = black_listed(&keys, &changes) {
-                let remark = format!("{name} is in the black list and cannot be changed over the network");
-                return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
-            }
-            *keys = changed(&keys, changes).map_err(Refusal::error)?;
-        }
-        tracing::info!("settings changed over the network");
-        Ok(success())
-    }
-
     pub(super) fn config_text(&self) -> RemotingCommand {
         let mut properties = self.keys().to_properties();
         properties.entries.sort();
         success().with_body(properties.to_text())
     }
-}
-
-/// The settings in a request's body.
-fn changes_of(body: &[u8]) -> Result<Vec<Given>, Refusal> {
-    let text = std::str::from_utf8(body).map_err(|_| Refusal::error("the settings in the body are not UTF-8"))?;
-    Ok(Properties::parse(text).map_err(Refusal::error)?.into_given())
 }
 
 fn allowed(enabled: bool, setting: &str) -> Result<(), Refusal> {

@@ -48,8 +48,9 @@ impl Namesrv {
     pub(super) fn unregister_broker(&self, request: &Command<'_>) -> Outcome {
         let header: UnRegisterBrokerRequestHeader = request.header()?;
         let key = BrokerKey { cluster: header.cluster_name, addr: header.broker_addr };
-        self.routes_mut().unregister(&key, &header.broker_name);
-        tracing::info!(broker = header.broker_name, address = key.addr, "broker unregistered");
+        if self.routes_mut().unregister(&key) {
+            tracing::info!(broker = header.broker_name, address = key.addr, "broker unregistered");
+        }
         Ok(success())
     }
 

@@ -1,19 +1,26 @@
 //! From request to answer: one match over the nameserver's request codes. Called by `remoting` for every request of
-//! every connection; answers at once, except where a file has to be written first. Admin requests live in `admin`, what brokers
-//! send in `broker`; what clients ask is here.
+//! every connection. What clients ask is here, what brokers send in `broker`, what admins ask in `admin`: all answered
+//! at once. What has to be on disk before it is answered is in `change`.
 
 mod admin;
 mod broker;
+mod change;
+
+pub(crate) use change::CHANGES_MAX;
 
 use crate::kv_config::ORDER_TOPIC_CONFIG;
 use crate::namesrv::Namesrv;
 use crate::route_info::UnitTopics;
+use change::Change;
 use std::sync::Arc;
 use waspmq_protocol::command::HeaderError;
 use waspmq_protocol::header::GetRouteInfoRequestHeader;
 use waspmq_protocol::java_json;
-use waspmq_protocol::{Command, RemotingCommand, RequestCode, ResponseCode};
-use waspmq_remoting::{Batch, Connection, Handler, Replies, ReplyTo, Responder};
+use waspmq_protocol::{Command, FRAME_BYTES_MAX, RemotingCommand, RequestCode, ResponseCode};
+use waspmq_remoting::{Batch, Connection, Handler, Replies, ReplyTo};
+
+/// Largest body of an answer; the rest of the frame is left for its header.
+const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 
 /// An answer other than success: code and remark.
 #[derive(Debug)]
@@ -47,56 +54,40 @@ fn success() -> RemotingCommand {
 }
 
 fn into_reply(outcome: Outcome) -> RemotingCommand {
-    outcome.unwrap_or_else(|refusal| RemotingCommand::response(refusal.code).with_remark(refusal.remark))
+    let reply = outcome.and_then(|reply| match reply.body.len() {
+        0..=BODY_BYTES_MAX => Ok(reply),
+        bytes => Err(Refusal::error(format!("the answer has {bytes} bytes; {BODY_BYTES_MAX} fit into a frame"))),
+    });
+    reply.unwrap_or_else(|refusal| RemotingCommand::response(refusal.code).with_remark(refusal.remark))
 }
 
 impl Handler for Namesrv {
     fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
         for request in requests {
-            match (self.answer(connection, &request), Save::after(request.request_code())) {
-                (Ok(reply), Some(save)) => self.answer_when_saved(save, connection.responder(&request), reply),
-                (outcome, _) => replies.push(ReplyTo::of(&request), into_reply(outcome)),
-            }
+            let outcome = match Change::of(&request) {
+                Ok(Some(change)) => {
+                    self.begin(change, connection.responder(&request));
+                    continue;
+                }
+                Ok(None) => self.answer(connection, &request),
+                Err(refusal) => Err(refusal),
+            };
+            replies.push(ReplyTo::of(&request), into_reply(outcome));
         }
     }
 
     fn closed(&self, connection: &Arc<Connection>) {
+        // Nearly all connections are clients'; they end without a stop for the others.
+        if !self.routes().is_brokers_connection(connection.id()) {
+            return;
+        }
         for broker in self.routes_mut().connection_closed(connection.id()) {
             tracing::warn!(cluster = broker.cluster, address = broker.addr, "broker forgotten, its connection closed");
         }
     }
 }
 
-/// What has to be on disk before a request is answered.
-#[derive(Clone, Copy, Debug)]
-enum Save {
-    KeyValues,
-    Settings,
-}
-
-impl Save {
-    fn after(code: RequestCode) -> Option<Self> {
-        match code {
-            RequestCode::PUT_KV_CONFIG | RequestCode::DELETE_KV_CONFIG => Some(Self::KeyValues),
-            RequestCode::UPDATE_NAMESRV_CONFIG => Some(Self::Settings),
-            _ => None,
-        }
-    }
-}
-
 impl Namesrv {
-    /// Saves on a thread that may block, then answers.
-    fn answer_when_saved(&self, save: Save, responder: Responder, reply: RemotingCommand) {
-        let namesrv = self.handle_to_self();
-        tokio::task::spawn_blocking(move || {
-            let saved = match save {
-                Save::KeyValues => namesrv.save_kv(),
-                Save::Settings => namesrv.save_keys(),
-            };
-            responder.send(into_reply(saved.map(|()| reply).map_err(Refusal::error)));
-        });
-    }
-
     fn answer(&self, connection: &Arc<Connection>, request: &Command<'_>) -> Outcome {
         match request.request_code() {
             RequestCode::GET_ROUTEINFO_BY_TOPIC => self.route_of_topic(request),
@@ -109,9 +100,7 @@ impl Namesrv {
             RequestCode::GET_BROKER_CLUSTER_INFO => {
                 Ok(success().with_body(java_json::to_vec(&self.routes().cluster_info())))
             }
-            RequestCode::PUT_KV_CONFIG => self.put_kv(request),
             RequestCode::GET_KV_CONFIG => self.get_kv(request),
-            RequestCode::DELETE_KV_CONFIG => self.delete_kv(request),
             RequestCode::GET_KVLIST_BY_NAMESPACE => self.list_kv(request),
             RequestCode::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_permission(request),
             RequestCode::ADD_WRITE_PERM_OF_BROKER => self.add_write_permission(request),
@@ -124,7 +113,6 @@ impl Namesrv {
             RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST => self.unit_topics(UnitTopics::Subscribed),
             RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.unit_topics(UnitTopics::SubscribedOnly),
             RequestCode::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(request),
-            RequestCode::UPDATE_NAMESRV_CONFIG => self.update_config(request),
             RequestCode::GET_NAMESRV_CONFIG => Ok(self.config_text()),
             RequestCode(other) => Err(Refusal::new(
                 ResponseCode::REQUEST_CODE_NOT_SUPPORTED,

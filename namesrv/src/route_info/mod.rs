@@ -1,10 +1,17 @@
 //! Brokers, clusters, topics and who is alive: what routes are made of. Pure: time comes in with each call, connections
-//! are numbers. Changed by registrations (`registration`) and by admins, read by route queries (`queries`).
-//! Must hold: a topic names only brokers that are in the table of brokers, and all tables are bounded.
+//! are numbers. Changed by registrations (`registration`), by their end (`departure`) and by admins (`admin`), read by
+//! route queries (`queries`).
+//! Must hold: an address is in the table of brokers exactly as long as its process is in the table of the living, a
+//! cluster names exactly its brokers, a topic names only known brokers, and all tables are bounded.
 
+mod admin;
+mod departure;
 mod queries;
 mod registration;
 mod topics;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use queries::UnitTopics;
 pub(crate) use registration::Registration;
@@ -30,7 +37,6 @@ pub(crate) struct BrokerKey {
 #[derive(Debug)]
 struct LiveBroker {
     name: String,
-    id: i64,
     /// Monotonic time of its last word.
     seen: Duration,
     /// Silence after which it is forgotten.
@@ -39,7 +45,6 @@ struct LiveBroker {
     /// Connection it registered by; when that closes, the broker is gone.
     connection: u64,
     ha_server_addr: String,
-    filter_servers: Vec<String>,
 }
 
 /// All tables of the nameserver but the key-values.
@@ -51,4 +56,6 @@ pub(crate) struct RouteInfo {
     brokers: BTreeMap<String, BrokerData>,
     clusters: BTreeMap<String, BTreeSet<String>>,
     live: HashMap<BrokerKey, LiveBroker>,
+    /// Of the few brokers that have any.
+    filter_servers: HashMap<BrokerKey, Vec<String>>,
 }

@@ -13,6 +13,9 @@ use waspmq_protocol::body::topic_route::{BrokerData, QueueData, TopicRouteData};
 const UNIT: i32 = 1;
 const UNIT_SUB: i32 = 2;
 
+/// Start of the names of the topics that brokers of one name find each other by.
+const MEMBERS_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
+
 /// Which unit topics are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnitTopics {
@@ -27,33 +30,35 @@ pub(crate) enum UnitTopics {
 impl RouteInfo {
     /// The route of a topic; `None` when it has no queues or no broker that is alive.
     pub(crate) fn route(&self, topic: &str, support_acting_master: bool) -> Option<TopicRouteData> {
-        let queue_datas: Vec<QueueData> = self.topics.get(topic)?.values().cloned().collect();
+        let queue_datas = self.topics.get(topic)?.to_vec();
         let brokers = queue_datas.iter().filter_map(|queues| self.brokers.get(&queues.broker_name));
         let mut broker_datas: Vec<BrokerData> = brokers.cloned().collect();
         if broker_datas.is_empty() {
             return None;
         }
-        let filter_server_table = self.filter_servers(&broker_datas);
-        if support_acting_master {
+        let filter_server_table = self.filter_servers_of(&broker_datas);
+        // By the route of that topic the brokers of one name find each other: it has to say who is who.
+        if support_acting_master && !topic.starts_with(MEMBERS_TOPIC_PREFIX) {
             broker_datas.iter_mut().for_each(|broker| let_slave_act(broker, &queue_datas));
         }
-        let mapping = self.mappings.get(topic).filter(|mapping| !mapping.is_empty()).cloned();
         Some(TopicRouteData {
             broker_datas,
             filter_server_table,
             order_topic_conf: None,
             queue_datas,
-            topic_queue_mapping_by_broker: mapping,
+            topic_queue_mapping_by_broker: self.mappings.get(topic).cloned(),
         })
     }
 
-    fn filter_servers(&self, brokers: &[BrokerData]) -> BTreeMap<String, Vec<String>> {
+    fn filter_servers_of(&self, brokers: &[BrokerData]) -> BTreeMap<String, Vec<String>> {
         let mut table = BTreeMap::new();
+        if self.filter_servers.is_empty() {
+            return table;
+        }
         for broker in brokers {
             for addr in broker.broker_addrs.values() {
                 let key = BrokerKey { cluster: broker.cluster.clone(), addr: addr.clone() };
-                let servers = self.live.get(&key).map(|live| &live.filter_servers);
-                if let Some(servers) = servers.filter(|servers| !servers.is_empty()) {
+                if let Some(servers) = self.filter_servers.get(&key) {
                     table.insert(addr.clone(), servers.clone());
                 }
             }
@@ -78,12 +83,12 @@ impl RouteInfo {
     pub(crate) fn topics_of_cluster(&self, cluster: &str) -> TopicList {
         let nobody = BTreeSet::new();
         let names = self.clusters.get(cluster).unwrap_or(&nobody);
-        self.topic_list(|brokers| brokers.keys().any(|broker| names.contains(broker)))
+        self.topic_list(|queues| queues.iter().any(|queues| names.contains(&queues.broker_name)))
     }
 
     pub(crate) fn unit_topics(&self, which: UnitTopics) -> TopicList {
-        self.topic_list(|brokers| {
-            let flag = brokers.values().next().map_or(0, |queues| queues.topic_sys_flag);
+        self.topic_list(|queues| {
+            let flag = queues.first().map_or(0, |queues| queues.topic_sys_flag);
             match which {
                 UnitTopics::Unit => flag & UNIT != 0,
                 UnitTopics::Subscribed => flag & UNIT_SUB != 0,
@@ -92,8 +97,8 @@ impl RouteInfo {
         })
     }
 
-    fn topic_list(&self, wanted: impl Fn(&BTreeMap<String, QueueData>) -> bool) -> TopicList {
-        let topics = self.topics.iter().filter(|(_, brokers)| wanted(brokers));
+    fn topic_list(&self, wanted: impl Fn(&[QueueData]) -> bool) -> TopicList {
+        let topics = self.topics.iter().filter(|(_, queues)| wanted(queues));
         TopicList { broker_addr: None, topic_list: topics.map(|(topic, _)| topic.clone()).collect() }
     }
 
@@ -119,7 +124,8 @@ fn let_slave_act(broker: &mut BrokerData, queues: &[QueueData]) {
     if !broker.enable_acting_master || broker.broker_addrs.contains_key(&MASTER_ID) {
         return;
     }
-    let read_only = queues.iter().any(|queues| queues.broker_name == broker.broker_name && queues.perm & PERM_WRITE == 0);
+    let read_only =
+        queues.iter().any(|queues| queues.broker_name == broker.broker_name && queues.perm & PERM_WRITE == 0);
     if read_only && let Some((_, addr)) = broker.broker_addrs.pop_first() {
         broker.broker_addrs.insert(MASTER_ID, addr);
     }
