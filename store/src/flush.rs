@@ -277,3 +277,141 @@ impl Flush {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::mpsc, thread};
+
+    use super::*;
+    use crate::{
+        clock::SettableClock,
+        commit_log::{Append, Item, Items},
+        queue::Queue,
+        storage::{MemoryStorage, Storage},
+    };
+
+    struct Rig {
+        storage: Arc<MemoryStorage>,
+        log: Arc<CommitLog>,
+        clock: Arc<SettableClock>,
+        flush: Arc<Flush>,
+        queue: Arc<Queue>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let storage = Arc::new(MemoryStorage::new());
+            storage.create_dir(Path::new("/store")).unwrap();
+            let config = StoreConfig {
+                storage: Arc::clone(&storage) as _,
+                commit_log_file_bytes: 1 << 20,
+                flush: FlushMode::Sync,
+                ..StoreConfig::new("/store")
+            };
+            let log = Arc::new(CommitLog::open(&config).unwrap());
+            log.start_appending().unwrap();
+            let checkpoint = Arc::new(Checkpoint::open(&*storage, Path::new("/store")).unwrap());
+            let clock = Arc::new(SettableClock::new(1_700_000_000_000));
+            let flush = Flush::new(Arc::clone(&log), checkpoint, Arc::clone(&clock) as _, &config);
+            Rig { storage, log, clock, flush: Arc::new(flush), queue: Arc::new(Queue::new("T".into(), 0)) }
+        }
+
+        fn append(&self) -> PhysicalOffset {
+            let message = Append {
+                queue: &self.queue,
+                born_host: "10.0.0.1:1".parse().unwrap(),
+                items: Items::One(Item { flag: 0, body: b"body", properties: b"" }),
+                sys_flag: 0,
+                born_timestamp: 0,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                wait_durable: true,
+            };
+            let mut out = Vec::new();
+            self.log.append(&[message], &*self.clock, &mut out);
+            out.pop().unwrap().unwrap().end
+        }
+
+        /// Waits for `offset` until `deadline`; the answers come in the order they are given, each with its number.
+        fn wait(
+            &self,
+            number: u32,
+            offset: PhysicalOffset,
+            deadline: Duration,
+            told: &mpsc::Sender<(u32, Durability)>,
+        ) {
+            let told = told.clone();
+            self.flush.when_durable(
+                offset,
+                deadline,
+                Box::new(move |durability| told.send((number, durability)).unwrap()),
+            );
+        }
+    }
+
+    const LATER: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn one_sync_answers_everyone_it_covers_in_order_of_their_offsets() {
+        let rig = Rig::new();
+        let (told, tell) = mpsc::channel();
+        let (first, second) = (rig.append(), rig.append());
+        rig.wait(2, second, LATER, &told);
+        rig.wait(1, first, LATER, &told);
+        rig.wait(4, PhysicalOffset(second.0 + 1), LATER, &told);
+        rig.wait(3, second, LATER, &told);
+        assert!(tell.try_recv().is_err());
+        rig.flush.flush_once().unwrap();
+        let answers: Vec<_> = tell.try_iter().collect();
+        assert_eq!(answers, [(1, Durability::Durable), (2, Durability::Durable), (3, Durability::Durable)]);
+        rig.wait(5, first, Duration::ZERO, &told);
+        assert_eq!(tell.try_recv(), Ok((5, Durability::Durable)), "what is durable needs no wait");
+    }
+
+    #[test]
+    fn a_deadline_is_kept_while_the_disk_hangs() {
+        let rig = Rig::new();
+        let (told, tell) = mpsc::channel();
+        let flush = Arc::clone(&rig.flush);
+        // Nothing is ever flushed: the flushing thread is not there.
+        let watch = thread::spawn(move || flush.run_deadlines());
+        let end = rig.append();
+        rig.wait(1, end, LATER, &told);
+        rig.wait(2, end, Duration::from_millis(5), &told);
+        rig.clock.advance(Duration::from_millis(6));
+        assert_eq!(tell.recv_timeout(Duration::from_secs(20)), Ok((2, Durability::TimedOut)));
+        rig.flush.flush_once().unwrap();
+        assert_eq!(tell.recv_timeout(Duration::from_secs(20)), Ok((1, Durability::Durable)));
+        rig.flush.stop();
+        watch.join().unwrap();
+    }
+
+    #[test]
+    fn after_a_failed_sync_nobody_is_told_that_anything_is_durable() {
+        let rig = Rig::new();
+        let (told, tell) = mpsc::channel();
+        let end = rig.append();
+        rig.wait(1, end, LATER, &told);
+        rig.storage.fail_syncs(true);
+        rig.flush.flush_once().unwrap_err();
+        assert!(matches!(tell.try_recv(), Ok((1, Durability::Failed { .. }))));
+        rig.storage.fail_syncs(false);
+        rig.wait(2, end, LATER, &told);
+        assert!(matches!(tell.try_recv(), Ok((2, Durability::Failed { .. }))));
+        assert!(matches!(rig.log.refusal(), Some(AppendError::Poisoned { .. })));
+    }
+
+    #[test]
+    fn an_idle_thread_sleeps_and_an_append_that_waits_wakes_it() {
+        let rig = Rig::new();
+        let flush = Arc::clone(&rig.flush);
+        let thread = thread::spawn(move || flush.run());
+        let (told, tell) = mpsc::channel();
+        for number in 0..200 {
+            rig.wait(number, rig.append(), LATER, &told);
+            assert_eq!(tell.recv_timeout(Duration::from_secs(20)), Ok((number, Durability::Durable)));
+        }
+        rig.flush.stop();
+        thread.join().unwrap();
+    }
+}

@@ -50,7 +50,7 @@ impl RecentlyRead {
 
 /// A stretch number has at most 43 bits; 20 bits of steps last for weeks, and then repeat.
 fn value(offset: u64, now: u64) -> u64 {
-    offset / STRETCH_BYTES << 20 | now & 0xF_FFFF
+    ((offset / STRETCH_BYTES) << 20) | (now & 0xF_FFFF)
 }
 
 #[cfg(test)]
