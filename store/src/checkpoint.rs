@@ -135,6 +135,14 @@ impl Checkpoint {
         }
     }
 
+    /// Queues and index turned out to lack what the log has from `from` on: nothing later is claimed any more.
+    pub(crate) fn lower_derived(&self, from: PhysicalOffset) -> Result<(), StoreError> {
+        if self.derived.fetch_min(from.0, Ordering::AcqRel) > from.0 {
+            self.flush(None)?;
+        }
+        Ok(())
+    }
+
     /// Writes both files. `clean_end` is the log's end if this is the last act of a clean stop.
     pub(crate) fn flush(&self, clean_end: Option<PhysicalOffset>) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);

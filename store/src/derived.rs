@@ -42,6 +42,7 @@ struct State {
 }
 
 impl Derived {
+    /// For a store that was just opened; nothing counts as synced yet.
     pub(crate) fn new(
         log: Arc<CommitLog>,
         queues: Arc<ConsumeQueues>,
@@ -51,6 +52,11 @@ impl Derived {
     ) -> Self {
         let (state, stop) = (Mutex::default(), AtomicBool::new(false));
         Derived { log, queues, index, dispatcher, checkpoint, state, stop }
+    }
+
+    /// The store was closed properly at `end`, so there is nothing to do yet.
+    pub(crate) fn all_synced(&self, end: PhysicalOffset) {
+        self.state().synced = end;
     }
 
     /// The thread's work, until [`stop`](Self::stop).
@@ -67,10 +73,10 @@ impl Derived {
                 return;
             }
             let rest = INTERVAL.max(clock.monotonic().saturating_sub(begun) * REST);
-            // Syncs of the log wake this thread; only the end of its work makes it hurry.
+            // Not at the sleeper: syncs of the log would wake it. `stop` is followed by an unpark.
             let until = clock.monotonic() + rest;
             while !stopped() && clock.monotonic() < until {
-                std::thread::park_timeout(rest.min(INTERVAL));
+                std::thread::park_timeout(until.saturating_sub(clock.monotonic()));
             }
         }
     }

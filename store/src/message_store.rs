@@ -104,7 +104,8 @@ impl MessageStore {
         let lock = take_lock(storage, root)?;
         let abort = root.join("abort");
         let clean = storage.file_bytes(&abort).at_path("looking at", &abort)?.is_none();
-        let recovery::Recovered { mut parts, checkpoint, report } = recovery::recover(&config, &clock, clean)?;
+        let recovery::Recovered { mut parts, checkpoint, report, untouched } =
+            recovery::recover(&config, &clock, clean)?;
         storage.write(&abort, std::process::id().to_string().as_bytes()).at_path("writing", &abort)?;
         storage.sync_dir(root).at_path("syncing the folder", root)?;
         parts.log.start_appending()?;
@@ -119,6 +120,9 @@ impl MessageStore {
             Arc::clone(&dispatcher),
             Arc::clone(&checkpoint),
         );
+        if untouched {
+            derived.all_synced(report.end);
+        }
         let store = MessageStore {
             populate: Arc::new(Populate::new(Arc::clone(&log), config.populate_ahead_bytes_max)),
             running: Mutex::new(Running { lock: Some(lock), ..Running::default() }),

@@ -43,6 +43,8 @@ pub(crate) struct Recovered {
     pub(crate) parts: DispatchParts,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) report: OpenReport,
+    /// Everything was in order: nothing was read, cut or dispatched, so nothing needs to be synced.
+    pub(crate) untouched: bool,
 }
 
 /// Opens all parts and puts them right. `clean` says that the last user of the folder closed it properly.
@@ -86,8 +88,11 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         parts.log.files().flush(end)?;
     }
     let from = plan.dispatch_from(&parts, indexed);
+    checkpoint.lower_derived(from)?;
     Dispatch::new(parts.clone(), from).catch_up()?;
     parts.queues.correct_min(parts.log.min_offset())?;
+    // What was read for recovery need not stay in this process's memory.
+    parts.log.files().release(plan.start.offset..end);
     let report = OpenReport {
         messages: messages(&parts.queues),
         clean,
@@ -96,7 +101,8 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         truncated_bytes: scanned.torn_bytes,
         end: physical(end),
     };
-    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report })
+    let untouched = clean && scanned.records == 0 && from >= physical(end);
+    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report, untouched })
 }
 
 /// How many messages can be read.

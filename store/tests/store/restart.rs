@@ -207,6 +207,19 @@ fn queues_and_index_are_rebuilt_when_they_are_gone() {
 }
 
 #[test]
+fn a_rebuild_of_deleted_queues_that_is_cut_short_is_begun_again() {
+    for seed in 0..10 {
+        let rig = filled(100);
+        rig.open().shutdown();
+        rig.storage.remove_dir(&Path::new(ROOT).join("consumequeue")).unwrap();
+        let again = rig.open();
+        assert_eq!(again.open_report().messages, 100);
+        let rig = rig.power_cut(seed);
+        assert_eq!(bodies(&rig.open(), "T", 0), expected(100), "seed {seed}");
+    }
+}
+
+#[test]
 fn an_empty_store_opens_and_closes() {
     let rig = Rig::new();
     for _ in 0..3 {
