@@ -27,7 +27,9 @@ impl fmt::Display for AddressReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configured => f.write_str("brokerIP1"),
-            Self::Interface(name) => write!(f, "first address that other machines reach, interface {name}; brokerIP1 sets another"),
+            Self::Interface(name) => {
+                write!(f, "first address that other machines reach, interface {name}; brokerIP1 sets another")
+            }
             Self::OnlyLoopback => f.write_str("this machine has no other; brokerIP1 sets one"),
         }
     }
@@ -48,9 +50,7 @@ impl Advertised {
             IpAddr::V6(_) => false,
         });
         match reachable.next() {
-            Some(interface) => {
-                Self { ip: interface.ip(), reason: AddressReason::Interface(interface.name.clone()) }
-            }
+            Some(interface) => Self { ip: interface.ip(), reason: AddressReason::Interface(interface.name.clone()) },
             None => Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), reason: AddressReason::OnlyLoopback },
         }
     }

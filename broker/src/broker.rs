@@ -8,8 +8,8 @@ use std::time::Duration;
 use waspmq_namesrv::{NamesrvConfig, NamesrvError, NamesrvServer};
 use waspmq_plugin_host::{HostConfig, HostLimits, PluginHost, PluginStatus, StartError as PluginStartError};
 use waspmq_remoting::{BindError, Metrics, Server, ServerConfig};
-use waspmq_store::persist::PersistError;
 use waspmq_store::clock::{Clock, SystemClock};
+use waspmq_store::persist::PersistError;
 use waspmq_store::{MessageStore, OpenError, OpenReport, ShutdownReport};
 
 use crate::address::Advertised;
@@ -19,9 +19,9 @@ use crate::filter::Filters;
 use crate::long_polling::LongPolling;
 use crate::offset::OffsetTable;
 use crate::own_topics::OwnTopics;
+use crate::processor::Router;
 use crate::processor::admin::group::GroupAdmin;
 use crate::processor::admin::topic::TopicAdmin;
-use crate::processor::Router;
 use crate::processor::client::Clients;
 use crate::processor::consumer_offset::ConsumerOffsets;
 use crate::processor::pull_checks::{PullChecks, PullSwitches};
@@ -36,7 +36,7 @@ use crate::queue_locks::QueueLocks;
 use crate::register::{BrokerIdentity, Registrar, Registration};
 use crate::standard_plugins::STANDARD_PLUGINS;
 use crate::subscription::SubscriptionTable;
-use crate::tasks::{TaskParts, Tasks};
+use crate::tasks::{Tables, TaskParts, Tasks};
 use crate::topic::TopicTable;
 use crate::unique_id::UniqueIds;
 
@@ -91,7 +91,7 @@ pub struct Broker {
     registrar: Arc<Registrar>,
     long_polling: Arc<LongPolling>,
     pull: Arc<PullMessages>,
-    offsets: Arc<OffsetTable>,
+    tables: Tables,
     plugins: Arc<PluginHost>,
     store: Arc<MessageStore>,
     report: StartReport,
@@ -148,7 +148,7 @@ impl Broker {
             woken,
             pull: pull.clone(),
             clients,
-            offsets: shared.offsets.clone(),
+            tables: shared.tables(),
             persist_offsets_every: config.persist_offsets_every,
             registrar: registrar.clone(),
             clock: shared.clock.clone(),
@@ -160,8 +160,8 @@ impl Broker {
             store: store.open_report().clone(),
             plugins: plugins.plugins(),
         };
-        let offsets = shared.offsets;
-        Ok(Self { tasks, server, name_server, registrar, long_polling, pull, offsets, plugins, store, report })
+        let tables = shared.tables();
+        Ok(Self { tasks, server, name_server, registrar, long_polling, pull, tables, plugins, store, report })
     }
 
     /// What there is to tell after the start.
@@ -177,7 +177,7 @@ impl Broker {
     /// Stops within about `within`: leaves the name servers, answers who waits, finishes what was begun, and puts
     /// everything on disk.
     pub async fn stop(self, within: Duration) -> ShutdownReport {
-        let Self { tasks, server, name_server, registrar, long_polling, pull, offsets, plugins, store, .. } = self;
+        let Self { tasks, server, name_server, registrar, long_polling, pull, tables, plugins, store, .. } = self;
         drop(tasks);
         let leave = tokio::time::timeout(within / 4, registrar.unregister());
         if leave.await.is_err() {
@@ -188,9 +188,7 @@ impl Broker {
         }
         let drained = server.drain(within / 2).await;
         tracing::info!(open = drained.open, cut = drained.cut, "connections closed");
-        if let Err(error) = offsets.persist() {
-            tracing::error!(%error, "consumer offsets could not be persisted");
-        }
+        tables.persist_all();
         plugins.shutdown();
         let report = store.shutdown();
         if let Some(name_server) = name_server {
@@ -219,11 +217,15 @@ impl Shared {
             trace_topic: config.trace_topic.as_deref(),
         };
         topics.add_own(own.configs());
+        topics.bring_back(&store);
         let filters = Arc::new(Filters::new(plugins.clone()));
         Ok(Self {
             store,
             topics: Arc::new(topics),
-            groups: Arc::new(SubscriptionTable::load(config.tables.join("subscriptionGroup.json"), config.auto_create_group)?),
+            groups: Arc::new(SubscriptionTable::load(
+                config.tables.join("subscriptionGroup.json"),
+                config.auto_create_group,
+            )?),
             offsets: Arc::new(OffsetTable::load(config.tables.join("consumerOffset.json"))?),
             locks: Arc::new(QueueLocks::new(clock.clone())),
             consumers: Arc::new(Consumers::new(filters.clone())),
@@ -233,6 +235,10 @@ impl Shared {
             long_polling,
             clock,
         })
+    }
+
+    fn tables(&self) -> Tables {
+        Tables { topics: self.topics.clone(), groups: self.groups.clone(), offsets: self.offsets.clone() }
     }
 
     fn router(
@@ -266,7 +272,11 @@ impl Shared {
                     waspmq_protocol::name::reply_topic(&config.cluster),
                 ],
             },
-            groups: GroupAdmin { groups: self.groups.clone(), offsets: self.offsets.clone(), clock: self.clock.clone() },
+            groups: GroupAdmin {
+                groups: self.groups.clone(),
+                offsets: self.offsets.clone(),
+                clock: self.clock.clone(),
+            },
             registration,
         }
     }

@@ -148,10 +148,10 @@ impl ServeOptions {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Given>, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let properties = Properties::parse(&text)
-        .map_err(|source| ConfigError::NoProperties { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let properties =
+        Properties::parse(&text).map_err(|source| ConfigError::NoProperties { path: path.to_owned(), source })?;
     Ok(properties.into_given())
 }
 

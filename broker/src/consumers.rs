@@ -11,7 +11,7 @@ use waspmq_remoting::Connection;
 
 use crate::filter::Filters;
 use crate::filter::PreparedFilter;
-use crate::member::{Member, MEMBER_SILENCE_MS_MAX};
+use crate::member::{MEMBER_SILENCE_MS_MAX, Member};
 
 /// What a group wants of one topic.
 #[derive(Clone)]

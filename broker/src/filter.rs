@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
-use waspmq_plugin_host::{Decision, EntryRef, FilterHandle, FilterSession, PluginHost, PrepareError, RecordRef, SubscriptionText};
+use waspmq_plugin_host::{
+    Decision, EntryRef, FilterHandle, FilterSession, PluginHost, PrepareError, RecordRef, SubscriptionText,
+};
 use waspmq_protocol::body::subscription_data::{ALL, SubscriptionData, TAG};
 use waspmq_store::{FilterRecord, MessageFilter, QueueEntry, Verdict};
 
@@ -58,7 +60,13 @@ impl Filters {
     }
 
     /// Prepares what a pull brings along. The same text is prepared once, not on every pull.
-    pub fn prepare_for_pull(&self, group: &str, topic: &str, expression_type: &str, expression: &str) -> PreparedFilter {
+    pub fn prepare_for_pull(
+        &self,
+        group: &str,
+        topic: &str,
+        expression_type: &str,
+        expression: &str,
+    ) -> PreparedFilter {
         let expression_type = if expression_type.is_empty() { TAG } else { expression_type };
         if is_everything(expression_type, expression) {
             return PreparedFilter::All;

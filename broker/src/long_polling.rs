@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use waspmq_remoting::Responder;
-use waspmq_store::{Arrival, ArrivalListener, FilterRecord, MessageFilter, PhysicalOffset, Queue, QueueEntry, QueueOffset, Verdict};
+use waspmq_store::{
+    Arrival, ArrivalListener, FilterRecord, MessageFilter, PhysicalOffset, Queue, QueueEntry, QueueOffset, Verdict,
+};
 
 use crate::filter::{PluginFilter, PreparedFilter};
 use crate::topic::Topic;

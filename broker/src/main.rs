@@ -61,7 +61,11 @@ async fn run(prepared: Prepared, started: Instant) -> Result<(), String> {
     }
     say("stopping\n")?;
     let report = broker.stop(STOP_WITHIN).await;
-    say(&format!("{} messages stored{}\n", report.messages, if report.clean { "" } else { "; the next start checks them" }))
+    say(&format!(
+        "{} messages stored{}\n",
+        report.messages,
+        if report.clean { "" } else { "; the next start checks them" }
+    ))
 }
 
 fn work_on_plugins(command: &PluginCommand) -> Result<(), String> {

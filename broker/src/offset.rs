@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use waspmq_protocol::body::consumer_offsets::ConsumerOffsetTable;
@@ -21,7 +20,6 @@ const COMMITS_PER_VERSION: u64 = 500;
 pub struct OffsetTable {
     file: TableFile,
     state: Mutex<State>,
-    changed: AtomicBool,
 }
 
 struct State {
@@ -41,7 +39,7 @@ impl OffsetTable {
         let stored: ConsumerOffsetTable = file.load()?;
         let version = stored.data_version.unwrap_or_default();
         let state = State { offsets: stored.offset_table, version, commits: 0 };
-        Ok(Self { file, state: Mutex::new(state), changed: AtomicBool::new(false) })
+        Ok(Self { file, state: Mutex::new(state) })
     }
 
     /// Sets the offset. A smaller one than stored is taken too: that is how a group goes back.
@@ -60,7 +58,7 @@ impl OffsetTable {
         if state.commits.is_multiple_of(COMMITS_PER_VERSION) {
             state.version.advance(now_ms);
         }
-        self.changed.store(true, Ordering::Release);
+        self.file.note_change();
     }
 
     /// The stored offset, if the group ever committed one for this queue.
@@ -85,13 +83,13 @@ impl OffsetTable {
     /// Forgets the offsets of a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
         self.lock().offsets.retain(|key, _| key.rsplit_once('@').is_none_or(|(of, _)| of != topic));
-        self.changed.store(true, Ordering::Release);
+        self.file.note_change();
     }
 
     /// Forgets the offsets of a deleted group.
     pub fn forget_group(&self, group: &str) {
         self.lock().offsets.retain(|key, _| key.rsplit_once('@').is_none_or(|(_, of)| of != group));
-        self.changed.store(true, Ordering::Release);
+        self.file.note_change();
     }
 
     /// The whole table, as GET_ALL_CONSUMER_OFFSET (43) answers it.
@@ -105,10 +103,7 @@ impl OffsetTable {
     /// # Errors
     /// When the file cannot be written; the change is tried again next time.
     pub fn persist(&self) -> Result<(), PersistError> {
-        if !self.changed.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.file.save(|| self.snapshot()).inspect_err(|_| self.changed.store(true, Ordering::Release))
+        self.file.save(|| self.snapshot())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waspmq_remoting::Connection;
 
-use crate::member::{Member, MEMBER_SILENCE_MS_MAX};
+use crate::member::{MEMBER_SILENCE_MS_MAX, Member};
 
 /// The connected producers of every group.
 #[derive(Default)]

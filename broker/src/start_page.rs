@@ -34,7 +34,13 @@ impl fmt::Display for StartPage<'_> {
         let listening: Vec<String> = report.listening.iter().map(ToString::to_string).collect();
         writeln!(f, "  clients      {}", listening.join(", "))?;
         writeln!(f, "  advertised   {}:{} ({})", report.advertised.ip, config.listen_port, report.advertised.reason)?;
-        writeln!(f, "  data         {}, {} messages{}", config.root.display(), report.store.messages, repaired(&report.store))?;
+        writeln!(
+            f,
+            "  data         {}, {} messages{}",
+            config.root.display(),
+            report.store.messages,
+            repaired(&report.store)
+        )?;
         match &config.plugins {
             Some(folder) => writeln!(f, "  plugins      {} (watched)", folder.display())?,
             None => writeln!(f, "  plugins      the standard ones; --plugins DIR adds yours")?,

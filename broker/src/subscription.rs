@@ -42,42 +42,33 @@ impl SubscriptionTable {
     }
 
     /// The group, created if that is allowed and its name is valid.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted.
-    pub fn get_or_create(&self, group: &str, now_ms: i64) -> Result<Option<Arc<SubscriptionGroupConfig>>, PersistError> {
+    pub fn get_or_create(&self, group: &str, now_ms: i64) -> Option<Arc<SubscriptionGroupConfig>> {
         if let Some(known) = self.get(group) {
-            return Ok(Some(known));
+            return Some(known);
         }
         if !self.auto_create || name::check_group(group).is_err() {
-            return Ok(None);
+            return None;
         }
-        self.put(SubscriptionGroupConfig::new(group), now_ms)?;
-        Ok(self.get(group))
+        self.put(SubscriptionGroupConfig::new(group), now_ms);
+        self.get(group)
     }
 
     /// Creates a group or changes its settings.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted; the change holds in memory.
-    pub fn put(&self, group: SubscriptionGroupConfig, now_ms: i64) -> Result<(), PersistError> {
+    pub fn put(&self, group: SubscriptionGroupConfig, now_ms: i64) {
         {
             let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
             groups.insert(group.group_name.clone(), Arc::new(group));
         }
-        self.persist_change(now_ms)
+        self.note_change(now_ms);
     }
 
     /// Removes a group. Returns whether it existed.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted.
-    pub fn remove(&self, group: &str, now_ms: i64) -> Result<bool, PersistError> {
+    pub fn remove(&self, group: &str, now_ms: i64) -> bool {
         let removed = self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(group).is_some();
         if removed {
-            self.persist_change(now_ms)?;
+            self.note_change(now_ms);
         }
-        Ok(removed)
+        removed
     }
 
     /// The whole table, as the file and GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201) have it.
@@ -89,8 +80,16 @@ impl SubscriptionTable {
         SubscriptionGroupTable { subscription_group_table, data_version, ..SubscriptionGroupTable::default() }
     }
 
-    fn persist_change(&self, now_ms: i64) -> Result<(), PersistError> {
-        self.version.lock().unwrap_or_else(PoisonError::into_inner).advance(now_ms);
+    /// Writes the table if it changed since the last time.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the change is tried again next time.
+    pub fn persist(&self) -> Result<(), PersistError> {
         self.file.save(|| self.snapshot())
+    }
+
+    fn note_change(&self, now_ms: i64) {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).advance(now_ms);
+        self.file.note_change();
     }
 }

@@ -6,18 +6,58 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use waspmq_store::clock::Clock;
+use waspmq_store::persist::PersistError;
 
 use crate::long_polling::{HeldPull, LongPolling};
 use crate::offset::OffsetTable;
 use crate::processor::client::Clients;
 use crate::processor::pull_message::PullMessages;
 use crate::register::Registrar;
+use crate::subscription::SubscriptionTable;
+use crate::topic::TopicTable;
 
 /// How often deadlines of held pulls are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 /// How often silent clients are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+
+/// How soon a created topic or group is on the disk.
+const PERSIST_SETTINGS_EVERY: Duration = Duration::from_millis(200);
+
+/// The tables that are files.
+#[derive(Clone)]
+pub struct Tables {
+    /// Topics.
+    pub topics: Arc<TopicTable>,
+    /// Consumer groups.
+    pub groups: Arc<SubscriptionTable>,
+    /// Consumer offsets.
+    pub offsets: Arc<OffsetTable>,
+}
+
+impl Tables {
+    /// Writes what changed.
+    pub fn persist_all(&self) {
+        self.persist_settings();
+        self.persist_offsets();
+    }
+
+    fn persist_settings(&self) {
+        tell("topics", self.topics.persist());
+        tell("consumer groups", self.groups.persist());
+    }
+
+    fn persist_offsets(&self) {
+        tell("consumer offsets", self.offsets.persist());
+    }
+}
+
+fn tell(table: &str, outcome: Result<(), PersistError>) {
+    if let Err(error) = outcome {
+        tracing::error!(table, %error, "a table could not be persisted; tried again at the next turn");
+    }
+}
 
 /// What the jobs work on.
 pub struct TaskParts {
@@ -29,8 +69,8 @@ pub struct TaskParts {
     pub pull: Arc<PullMessages>,
     /// Members of groups.
     pub clients: Arc<Clients>,
-    /// Consumer offsets.
-    pub offsets: Arc<OffsetTable>,
+    /// What is persisted when it changed.
+    pub tables: Tables,
     /// How often they are persisted.
     pub persist_offsets_every: Duration,
     /// Registration with the name servers.
@@ -45,7 +85,9 @@ pub struct Tasks(Vec<JoinHandle<()>>);
 impl Tasks {
     /// Starts all jobs.
     pub fn start(parts: TaskParts) -> Self {
-        let TaskParts { long_polling, mut woken, pull, clients, offsets, persist_offsets_every, registrar, clock } = parts;
+        let TaskParts { long_polling, mut woken, pull, clients, tables, persist_offsets_every, registrar, clock } =
+            parts;
+        let settings = tables.clone();
         Self(vec![
             tokio::spawn(async move {
                 while let Some(pulls) = woken.recv().await {
@@ -56,11 +98,8 @@ impl Tasks {
             }),
             every(SWEEP_EVERY, move || long_polling.sweep(clock.now_ms())),
             every(EXPIRE_EVERY, move || clients.expire()),
-            every(persist_offsets_every, move || {
-                if let Err(error) = offsets.persist() {
-                    tracing::error!(%error, "consumer offsets could not be persisted; tried again at the next turn");
-                }
-            }),
+            every_blocking(persist_offsets_every, move || tables.persist_offsets()),
+            every_blocking(PERSIST_SETTINGS_EVERY, move || settings.persist_settings()),
             tokio::spawn(async move { registrar.run().await }),
         ])
     }
@@ -79,6 +118,18 @@ fn every(period: Duration, mut job: impl FnMut() + Send + 'static) -> JoinHandle
         loop {
             tokio::time::sleep(period).await;
             job();
+        }
+    })
+}
+
+/// A job that may wait for the disk: it runs where it holds up no connection.
+fn every_blocking(period: Duration, job: impl Fn() + Clone + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            if let Err(error) = tokio::task::spawn_blocking(job.clone()).await {
+                tracing::error!(%error, "a background job ended early");
+            }
         }
     })
 }

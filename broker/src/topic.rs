@@ -98,32 +98,44 @@ impl TopicTable {
     }
 
     /// Creates a topic or changes its settings. Returns whether anything changed.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted; the change holds in memory.
-    pub fn put(&self, config: TopicConfig, now_ms: i64) -> Result<bool, PersistError> {
+    pub fn put(&self, config: TopicConfig, now_ms: i64) -> bool {
         {
             let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
             if topics.get(&config.topic_name).is_some_and(|known| known.config == config) {
-                return Ok(false);
+                return false;
             }
             topics.insert(config.topic_name.clone(), Topic::new(config));
         }
-        self.persist_change(now_ms).map(|()| true)
+        self.note_change(now_ms);
+        true
+    }
+
+    /// Brings back topics that have messages but are missing here: a crash came between their creation and the
+    /// writing of this table.
+    pub fn bring_back(&self, store: &MessageStore) {
+        let mut queues: HashMap<Arc<str>, i32> = HashMap::new();
+        for queue in store.all_queues() {
+            let count = queues.entry(queue.topic().clone()).or_default();
+            *count = (*count).max(queue.id() + 1);
+        }
+        for (topic, count) in queues {
+            if self.get(&topic).is_none() {
+                tracing::warn!(%topic, queues = count, "a topic has messages but no settings; it is brought back");
+                self.add_own([TopicConfig::new(&*topic, count, PERM_READ | PERM_WRITE)]);
+                self.file.note_change();
+            }
+        }
     }
 
     /// Creates the topic of a send by its template. `None`: the template does not exist or may not be inherited.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted.
-    pub fn create_for_send(&self, wish: &TopicWish<'_>, now_ms: i64) -> Result<Option<Arc<Topic>>, PersistError> {
+    pub fn create_for_send(&self, wish: &TopicWish<'_>, now_ms: i64) -> Option<Arc<Topic>> {
         if let Some(topic) = self.get(wish.topic) {
-            return Ok(Some(topic));
+            return Some(topic);
         }
-        let Some(template) = self.get(wish.template) else { return Ok(None) };
+        let template = self.get(wish.template)?;
         let closed = wish.template == name::AUTO_CREATE_TOPIC && !self.auto_create;
         if closed || template.config.perm & PERM_INHERIT == 0 {
-            return Ok(None);
+            return None;
         }
         let queues = wish.queues.min(template.config.write_queue_nums).max(0);
         let config = TopicConfig {
@@ -131,33 +143,27 @@ impl TopicTable {
             topic_sys_flag: if wish.unit_mode { UNIT } else { 0 },
             ..TopicConfig::new(wish.topic, queues, template.config.perm & !PERM_INHERIT)
         };
-        self.put(config, now_ms)?;
-        Ok(self.get(wish.topic))
+        self.put(config, now_ms);
+        self.get(wish.topic)
     }
 
     /// Creates a retry or dead-letter topic of a group unless it exists; an existing one stays as it is.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted.
-    pub fn create_for_group(&self, topic: &str, queues: i32, now_ms: i64) -> Result<Arc<Topic>, PersistError> {
+    pub fn create_for_group(&self, topic: &str, queues: i32, now_ms: i64) -> Arc<Topic> {
         if let Some(known) = self.get(topic) {
-            return Ok(known);
+            return known;
         }
         let config = TopicConfig::new(topic, queues, PERM_READ | PERM_WRITE);
-        self.put(config.clone(), now_ms)?;
-        Ok(self.get(topic).unwrap_or_else(|| Topic::new(config)))
+        self.put(config.clone(), now_ms);
+        self.get(topic).unwrap_or_else(|| Topic::new(config))
     }
 
     /// Removes a topic. Returns whether it existed.
-    ///
-    /// # Errors
-    /// When the table cannot be persisted.
-    pub fn remove(&self, topic: &str, now_ms: i64) -> Result<bool, PersistError> {
+    pub fn remove(&self, topic: &str, now_ms: i64) -> bool {
         let removed = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(topic).is_some();
         if removed {
-            self.persist_change(now_ms)?;
+            self.note_change(now_ms);
         }
-        Ok(removed)
+        removed
     }
 
     /// The whole table, as the file and the name servers have it.
@@ -167,8 +173,16 @@ impl TopicTable {
         TopicConfigTable::new(data_version, topics.values().map(|topic| topic.config.clone()))
     }
 
-    fn persist_change(&self, now_ms: i64) -> Result<(), PersistError> {
-        self.version.lock().unwrap_or_else(PoisonError::into_inner).advance(now_ms);
+    /// Writes the table if it changed since the last time.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the change is tried again next time.
+    pub fn persist(&self) -> Result<(), PersistError> {
         self.file.save(|| self.snapshot())
+    }
+
+    fn note_change(&self, now_ms: i64) {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).advance(now_ms);
+        self.file.note_change();
     }
 }

@@ -133,7 +133,11 @@ fn refuse_what_is_not_served(keys: &Keys) -> Result<(), ConfigError> {
         Err(ConfigError::Value { key: key.to_owned(), value, reason: reason.to_owned() })
     };
     if keys.acl {
-        return refuse("aclEnable", "true".into(), "access control is not served in this version; nobody would be kept out");
+        return refuse(
+            "aclEnable",
+            "true".into(),
+            "access control is not served in this version; nobody would be kept out",
+        );
     }
     if keys.controller || keys.dledger {
         let key = if keys.controller { "enableControllerMode" } else { "enableDLegerCommitLog" };
@@ -175,7 +179,11 @@ impl Config {
         name::check_topic(&keys.broker_name)
             .map_err(|error| bad("brokerName", keys.broker_name.clone(), &error.to_string()))?;
         if keys.listen_port <= VIP_PORT_BELOW {
-            return Err(bad("listenPort", keys.listen_port.to_string(), "the port two below is needed too; take 3 or more"));
+            return Err(bad(
+                "listenPort",
+                keys.listen_port.to_string(),
+                "the port two below is needed too; take 3 or more",
+            ));
         }
         if !(1..=QUEUES_MAX).contains(&keys.default_topic_queues) {
             return Err(bad("defaultTopicQueueNums", keys.default_topic_queues.to_string(), "1 to 65536 is expected"));
@@ -255,8 +263,9 @@ fn default_root() -> Result<PathBuf, ConfigError> {
 fn addresses(list: &str) -> Result<Vec<String>, ConfigError> {
     let addresses: Vec<String> =
         list.split([';', ',']).map(str::trim).filter(|address| !address.is_empty()).map(String::from).collect();
-    let is_address =
-        |address: &String| address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let is_address = |address: &String| {
+        address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
     if addresses.is_empty() || !addresses.iter().all(is_address) {
         return Err(ConfigError::Value {
             key: "namesrvAddr".into(),
@@ -291,7 +300,9 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_refused_not_ignored() {
-        for text in ["aclEnable=true", "brokerRole=SLAVE", "brokerId=1", "enableControllerMode=true", "namesrvAddr=nowhere"] {
+        for text in
+            ["aclEnable=true", "brokerRole=SLAVE", "brokerId=1", "enableControllerMode=true", "namesrvAddr=nowhere"]
+        {
             let error = config(text).unwrap_err().to_string();
             assert!(error.contains('='), "{text}: {error}");
         }

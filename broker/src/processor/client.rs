@@ -64,24 +64,23 @@ impl Clients {
             self.producers.beat(&producer.group_name, member.clone());
         }
         for consumer in &data.consumer_data_set {
-            self.consumer_beat(consumer, member.clone())?;
+            self.consumer_beat(consumer, member.clone());
         }
         Ok(RemotingCommand::response(ResponseCode::SUCCESS))
     }
 
-    fn consumer_beat(&self, data: &ConsumerData, member: Member) -> Result<(), Refusal> {
+    fn consumer_beat(&self, data: &ConsumerData, member: Member) {
         let group = &data.group_name;
         // A group that may not exist is passed over: the heartbeat also speaks for others.
-        let Some(config) = self.groups.get_or_create(group, member.last_beat_ms)? else { return Ok(()) };
+        let Some(config) = self.groups.get_or_create(group, member.last_beat_ms) else { return };
         let retry = name::retry_topic(group);
         if config.retry_queue_nums > 0 && self.topics.get(&retry).is_none() {
-            self.topics.create_for_group(&retry, config.retry_queue_nums, member.last_beat_ms)?;
+            self.topics.create_for_group(&retry, config.retry_queue_nums, member.last_beat_ms);
             self.registration.topics_changed();
         }
         if self.consumers.beat(data, member) && self.notify_changes && config.notify_consumer_ids_changed_enable {
             notify::members_changed(&self.consumers, group);
         }
-        Ok(())
     }
 
     /// UNREGISTER_CLIENT.
@@ -131,9 +130,9 @@ impl Clients {
     /// When nobody of the group is connected.
     pub fn consumer_list(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
         let group = GetConsumerListByGroupRequestHeader::decode(&command.ext)?.consumer_group;
-        let members = self.consumers.with_group(&group, |known| {
-            known.members().map(|member| member.client_id.clone()).collect::<Vec<_>>()
-        });
+        let members = self
+            .consumers
+            .with_group(&group, |known| known.members().map(|member| member.client_id.clone()).collect::<Vec<_>>());
         let Some(consumer_id_list) = members else {
             return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, format!("no consumer for this group, {group}")));
         };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use waspmq_protocol::code::ResponseCode;
 use waspmq_protocol::command::{Command, CommandHeader, RemotingCommand};
 use waspmq_protocol::header::{
-    GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader, QueryConsumerOffsetRequestHeader,
-    SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
+    GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader,
+    QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
 };
 use waspmq_store::clock::Clock;
 use waspmq_store::{Boundary, MessageStore};
@@ -51,7 +51,10 @@ impl ConsumerOffsets {
         if header.set_zero_if_not_found != Some(false) && young {
             return Ok(offset_response(0));
         }
-        Err(Refusal::new(ResponseCode::QUERY_NOT_FOUND, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"))
+        Err(Refusal::new(
+            ResponseCode::QUERY_NOT_FOUND,
+            "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
+        ))
     }
 
     /// UPDATE_CONSUMER_OFFSET.
@@ -62,7 +65,7 @@ impl ConsumerOffsets {
         let header = UpdateConsumerOffsetRequestHeader::decode(&command.ext)
             .map_err(|error| Refusal::new(ResponseCode::INVALID_PARAMETER, error.to_string()))?;
         let now = self.clock.now_ms();
-        if self.groups.get_or_create(&header.consumer_group, now)?.is_none() {
+        if self.groups.get_or_create(&header.consumer_group, now).is_none() {
             let remark = format!("Group {} not exist!", header.consumer_group);
             return Err(Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         }

@@ -32,6 +32,7 @@ pub fn unlock(locks: &Arc<QueueLocks>, command: &Command<'_>) -> Result<Remoting
 }
 
 fn read(command: &Command<'_>) -> Result<LockBatch, Refusal> {
-    java_json::from_slice(command.body)
-        .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, format!("the request's body cannot be read: {error}")))
+    java_json::from_slice(command.body).map_err(|error| {
+        Refusal::new(ResponseCode::SYSTEM_ERROR, format!("the request's body cannot be read: {error}"))
+    })
 }

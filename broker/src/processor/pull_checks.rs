@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use waspmq_protocol::code::ResponseCode;
-use waspmq_protocol::command::{HeaderError, RemotingCommand};
-use waspmq_protocol::header::PullMessageHeader;
 use waspmq_protocol::body::heartbeat::MessageModel;
 use waspmq_protocol::body::subscription_data::TAG;
 use waspmq_protocol::body::topic_config::PERM_READ;
+use waspmq_protocol::code::ResponseCode;
+use waspmq_protocol::command::{HeaderError, RemotingCommand};
+use waspmq_protocol::header::PullMessageHeader;
 use waspmq_store::clock::Clock;
 use waspmq_store::{MessageStore, QueueOffset};
 
@@ -110,13 +110,15 @@ impl PullChecks {
             return Err(PullRefusal::forbidden(Forbidden::Broker, "the broker for lite pull is forbidden"));
         }
         let group_name = header.consumer_group.to_cow();
-        let created = self.groups.get_or_create(&group_name, self.clock.now_ms()).map_err(Refusal::from)?;
-        let Some(group) = created else {
+        let Some(group) = self.groups.get_or_create(&group_name, self.clock.now_ms()) else {
             let remark = format!("subscription group [{group_name}] does not exist");
             return Err(PullRefusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         };
         if !group.consume_enable {
-            return Err(PullRefusal::forbidden(Forbidden::Group, format!("subscription group no permission, {group_name}")));
+            return Err(PullRefusal::forbidden(
+                Forbidden::Group,
+                format!("subscription group no permission, {group_name}"),
+            ));
         }
         let topic_name = header.topic.to_cow();
         let Some(topic) = self.topics.get(&topic_name) else {
@@ -124,7 +126,10 @@ impl PullChecks {
             return Err(PullRefusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
         };
         if !topic.is_readable() {
-            return Err(PullRefusal::forbidden(Forbidden::Topic, format!("the topic[{topic_name}] pulling message is forbidden")));
+            return Err(PullRefusal::forbidden(
+                Forbidden::Topic,
+                format!("the topic[{topic_name}] pulling message is forbidden"),
+            ));
         }
         let readable = (0..topic.config.read_queue_nums).contains(&header.queue_id);
         let Some(queue) = topic.queue(&self.store, header.queue_id).filter(|_| readable).cloned() else {
@@ -176,9 +181,7 @@ impl PullChecks {
         topic: &str,
         broadcast: bool,
     ) -> Result<PreparedFilter, PullRefusal> {
-        let known = self.consumers.with_group(group, |known| {
-            (known.message_model, known.subscription(topic).cloned())
-        });
+        let known = self.consumers.with_group(group, |known| (known.message_model, known.subscription(topic).cloned()));
         let Some((model, subscription)) = known else {
             let remark = format!("the consumer's group info not exist, {group}");
             return Err(PullRefusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark));

@@ -72,7 +72,8 @@ impl PullMessages {
         let result = self.read(&pull);
         let waits = response_code(&result, pull.offset) == ResponseCode::PULL_NOT_FOUND;
         if waits && header.sys_flag & pull_flag::SUSPEND != 0 && !command.flags.is_oneway() {
-            let hold_ms = if self.limits.long_polling { header.suspend_timeout_millis } else { self.limits.short_polling_ms };
+            let hold_ms =
+                if self.limits.long_polling { header.suspend_timeout_millis } else { self.limits.short_polling_ms };
             let held = HeldPull {
                 pull,
                 responder: connection.responder(command),
@@ -160,11 +161,14 @@ fn response_code(result: &GetResult, requested: QueueOffset) -> ResponseCode {
     match result.status {
         GetStatus::Found => ResponseCode::SUCCESS,
         GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving => ResponseCode::PULL_RETRY_IMMEDIATELY,
-        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if requested.0 != 0 => ResponseCode::PULL_OFFSET_MOVED,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if requested.0 != 0 => {
+            ResponseCode::PULL_OFFSET_MOVED
+        }
         GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue => ResponseCode::PULL_NOT_FOUND,
         // A filter that cannot say holds its message back: nothing is passed over, and the client asks again later.
-        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne | GetStatus::Undecided => ResponseCode::PULL_NOT_FOUND,
+        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne | GetStatus::Undecided => {
+            ResponseCode::PULL_NOT_FOUND
+        }
         GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => ResponseCode::PULL_OFFSET_MOVED,
     }
 }
-

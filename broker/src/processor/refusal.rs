@@ -4,7 +4,6 @@
 use waspmq_protocol::code::ResponseCode;
 use waspmq_protocol::command::{HeaderError, RemotingCommand};
 use waspmq_protocol::name::NameError;
-use waspmq_store::persist::PersistError;
 use waspmq_store::{AppendError, StoreError};
 
 /// A refused request.
@@ -44,25 +43,16 @@ impl From<NameError> for Refusal {
     }
 }
 
-impl From<PersistError> for Refusal {
-    fn from(error: PersistError) -> Self {
-        tracing::error!(%error, "a table could not be persisted");
-        Self::new(ResponseCode::SYSTEM_ERROR, format!("the change could not be saved: {error}"))
-    }
-}
-
 impl From<&AppendError> for Refusal {
     fn from(error: &AppendError) -> Self {
         let code = match error {
             AppendError::Poisoned { .. }
             | AppendError::DiskFull { .. }
             | AppendError::ReadOnly { .. }
-            | AppendError::ShuttingDown => {
-                ResponseCode::SERVICE_NOT_AVAILABLE
-            }
-            AppendError::BodyTooLarge { .. } | AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. } => {
-                ResponseCode::MESSAGE_ILLEGAL
-            }
+            | AppendError::ShuttingDown => ResponseCode::SERVICE_NOT_AVAILABLE,
+            AppendError::BodyTooLarge { .. }
+            | AppendError::PropertiesTooLarge { .. }
+            | AppendError::RecordTooLarge { .. } => ResponseCode::MESSAGE_ILLEGAL,
             AppendError::QueueDeleted { .. } => ResponseCode::TOPIC_NOT_EXIST,
             AppendError::FileUnavailable { .. } => ResponseCode::SYSTEM_ERROR,
         };

@@ -15,7 +15,7 @@ use waspmq_protocol::message::batch;
 use waspmq_protocol::message::id::OffsetMessageId;
 use waspmq_remoting::{Connection, Replies, ReplyTo};
 use waspmq_store::clock::Clock;
-use waspmq_store::{FlushMode, Append, AppendError, Appended, Item, Items, MessageStore};
+use waspmq_store::{Append, AppendError, Appended, FlushMode, Item, Items, MessageStore};
 
 use super::durability::{self, AwaitedReply};
 use super::refusal::Refusal;
@@ -78,12 +78,7 @@ struct BatchItem<'a> {
 
 impl SendMessages {
     /// Checks one send and puts it into the batch, or answers why not.
-    pub fn admit<'a>(
-        &self,
-        command: &Command<'a>,
-        batch: &mut SendBatch<'a>,
-        replies: &mut Replies,
-    ) {
+    pub fn admit<'a>(&self, command: &Command<'a>, batch: &mut SendBatch<'a>, replies: &mut Replies) {
         let (arena, items) = (batch.arena.len(), batch.items.len());
         match self.check(command, batch) {
             Ok(pending) => batch.pending.push(pending),

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_brokers_entries_replace_those_of_the_client() {
-        let (block, found, key) = complete("UNIQ_KEY\x01K1\x02CLUSTER\x01other\x02WAIT\x01true\x02POP_CK\x01x\x02TAGS\x01A");
+        let (block, found, key) =
+            complete("UNIQ_KEY\x01K1\x02CLUSTER\x01other\x02WAIT\x01true\x02POP_CK\x01x\x02TAGS\x01A");
         assert_eq!(block, format!("UNIQ_KEY\x01K1\x02WAIT\x01true\x02TAGS\x01A\x02{OURS}"));
         assert_eq!((key.as_str(), found.kind, found.no_wait), ("K1", MessageKind::Normal, false));
     }
@@ -158,7 +159,8 @@ mod tests {
 
     #[test]
     fn entries_without_name_or_value_are_dropped() {
-        let (block, found, _) = complete("\x01v\x02n\x01\x02\x02nonsense\x02UNIQ_KEY\x01K\x02KEYS\x01k\x02WAIT\x01false");
+        let (block, found, _) =
+            complete("\x01v\x02n\x01\x02\x02nonsense\x02UNIQ_KEY\x01K\x02KEYS\x01k\x02WAIT\x01false");
         assert_eq!(block, format!("UNIQ_KEY\x01K\x02KEYS\x01k\x02WAIT\x01false\x02{OURS}"));
         assert!(found.has_keys && found.no_wait);
     }

@@ -104,8 +104,8 @@ impl SendTargets {
             queues: header.default_topic_queue_nums,
             unit_mode: header.unit_mode,
         };
-        let created = match self.topics.create_for_send(&wish, now)? {
-            None if name::retry_group(name).is_some() => Some(self.topics.create_for_group(name, 1, now)?),
+        let created = match self.topics.create_for_send(&wish, now) {
+            None if name::retry_group(name).is_some() => Some(self.topics.create_for_group(name, 1, now)),
             created => created,
         };
         let topic = created.ok_or_else(|| {
@@ -140,7 +140,7 @@ impl SendTargets {
         client_version: i32,
     ) -> Result<Option<Arc<Topic>>, Refusal> {
         let now = self.clock.now_ms();
-        let Some(config) = self.groups.get_or_create(group, now)? else {
+        let Some(config) = self.groups.get_or_create(group, now) else {
             let remark = format!("subscription group not exist, {group}");
             return Err(Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         };
@@ -149,7 +149,7 @@ impl SendTargets {
         if header.reconsume_times <= limit && !self.locks.any_held(group) {
             return Ok(None);
         }
-        let dead_letters = self.topics.create_for_group(&name::dlq_topic(group), DEAD_LETTER_QUEUES, now)?;
+        let dead_letters = self.topics.create_for_group(&name::dlq_topic(group), DEAD_LETTER_QUEUES, now);
         self.registration.topics_changed();
         Ok(Some(dead_letters))
     }

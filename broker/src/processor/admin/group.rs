@@ -35,7 +35,7 @@ impl GroupAdmin {
             Refusal::new(ResponseCode::SYSTEM_ERROR, format!("the request's body cannot be read: {error}"))
         })?;
         name::check_group(&group.group_name)?;
-        self.groups.put(group, self.clock.now_ms())?;
+        self.groups.put(group, self.clock.now_ms());
         Ok(RemotingCommand::response(ResponseCode::SUCCESS))
     }
 
@@ -53,7 +53,7 @@ impl GroupAdmin {
     /// When the header is incomplete.
     pub fn delete(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
         let header = DeleteSubscriptionGroupRequestHeader::decode(&command.ext)?;
-        self.groups.remove(&header.group_name, self.clock.now_ms())?;
+        self.groups.remove(&header.group_name, self.clock.now_ms());
         if header.clean_offset.unwrap_or(false) {
             self.offsets.forget_group(&header.group_name);
         }
@@ -66,7 +66,7 @@ impl GroupAdmin {
     /// When there is no such group and none may be created.
     pub fn one(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
         let group = GetSubscriptionGroupConfigRequestHeader::decode(&command.ext)?.group;
-        let Some(known) = self.groups.get_or_create(&group, self.clock.now_ms())? else {
+        let Some(known) = self.groups.get_or_create(&group, self.clock.now_ms()) else {
             let remark = format!("No group in this broker. group: {group}");
             return Err(Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         };

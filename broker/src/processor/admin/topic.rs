@@ -7,11 +7,11 @@ use std::sync::Arc;
 use waspmq_protocol::body::topic_config::{PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, TopicFilterType};
 use waspmq_protocol::code::ResponseCode;
 use waspmq_protocol::command::{Command, CommandHeader, RemotingCommand};
-use waspmq_protocol::header::{DeleteTopicRequestHeader, GetTopicConfigRequestHeader, CreateTopicRequestHeader};
+use waspmq_protocol::header::{CreateTopicRequestHeader, DeleteTopicRequestHeader, GetTopicConfigRequestHeader};
 use waspmq_protocol::java_json;
 use waspmq_protocol::name;
+use waspmq_store::MessageStore;
 use waspmq_store::clock::Clock;
-use waspmq_store::{MessageStore};
 
 use crate::config::QUEUES_MAX;
 use crate::offset::OffsetTable;
@@ -55,7 +55,11 @@ impl TopicAdmin {
         let known = self.topics.get(&header.topic).map(|topic| topic.config.attributes.clone()).unwrap_or_default();
         let config = TopicConfig {
             attributes: change_attributes(known, header.attributes.as_deref().unwrap_or_default())?,
-            topic_filter_type: header.topic_filter_type.as_deref().and_then(TopicFilterType::from_name).unwrap_or_default(),
+            topic_filter_type: header
+                .topic_filter_type
+                .as_deref()
+                .and_then(TopicFilterType::from_name)
+                .unwrap_or_default(),
             topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
             order: header.order,
             perm: header.perm,
@@ -64,7 +68,7 @@ impl TopicAdmin {
             topic_name: header.topic,
             mapping_detail: None,
         };
-        Ok(self.topics.put(config, self.clock.now_ms())?)
+        Ok(self.topics.put(config, self.clock.now_ms()))
     }
 
     /// DELETE_TOPIC_IN_BROKER. A topic that is not there is as good as deleted.
@@ -75,7 +79,7 @@ impl TopicAdmin {
         let topic = DeleteTopicRequestHeader::decode(&command.ext)?.topic;
         name::check_user_topic(&topic)?;
         self.refuse_own_topic(&topic)?;
-        if self.topics.remove(&topic, self.clock.now_ms())? {
+        if self.topics.remove(&topic, self.clock.now_ms()) {
             self.offsets.forget_topic(&topic);
             self.store.delete_topic(&topic)?;
         }
@@ -97,7 +101,10 @@ impl TopicAdmin {
     pub fn one(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
         let topic = GetTopicConfigRequestHeader::decode(&command.ext)?.topic;
         let Some(known) = self.topics.get(&topic) else {
-            return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, format!("No topic in this broker. topic: {topic}")));
+            return Err(Refusal::new(
+                ResponseCode::TOPIC_NOT_EXIST,
+                format!("No topic in this broker. topic: {topic}"),
+            ));
         };
         Ok(RemotingCommand::response(ResponseCode::SUCCESS).with_body(java_json::to_vec(&known.config)))
     }
