@@ -80,7 +80,7 @@ impl PluginsFile {
 
 impl Entry {
     pub(crate) fn binds(&self, topic: &str, group: &str) -> bool {
-        let any = |globs: &[String], name: &str| globs.iter().any(|glob| glob_matches(glob, name));
+        let any = |globs: &[String], name: &str| globs.iter().any(|glob| glob == "*" || glob_matches(glob, name));
         any(&self.topics, topic) && any(&self.groups, group)
     }
 

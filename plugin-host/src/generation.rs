@@ -1,9 +1,9 @@
 //! One version of one plugin with its entry of `plugins.toml`: code, limits, a pool of instances, the subscriptions
 //! prepared in it. Made by the loader, swapped as a whole, asked by sessions through a `Lease`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use wasmtime::InstancePre;
@@ -58,7 +58,7 @@ pub(crate) struct Generation {
     memory_max: usize,
     pool: Mutex<Pool>,
     freed: Condvar,
-    prepared: RwLock<HashMap<u32, Decides>>,
+    prepared: RwLock<BTreeMap<u32, Decides>>,
     releases: AtomicU64,
 }
 
@@ -66,6 +66,8 @@ pub(crate) struct Generation {
 struct Pool {
     idle: Vec<Instance>,
     total: usize,
+    /// Sessions that wait: waking nobody would still cost a system call.
+    waiting: usize,
 }
 
 /// The parts of a generation that the loader has found.
@@ -138,8 +140,8 @@ impl Generation {
 
     /// Takes an instance out of the pool, or makes one; waits for one if `wait` allows.
     pub(crate) fn lease(self: &Arc<Self>, wait: Duration) -> Result<Lease, LeaseError> {
-        let deadline = Instant::now() + wait;
         let mut pool = locked(&self.pool);
+        let mut deadline = None;
         loop {
             if let Some(instance) = pool.idle.pop() {
                 drop(pool);
@@ -150,11 +152,14 @@ impl Generation {
                 drop(pool);
                 return self.make();
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = deadline.get_or_insert(now + wait).saturating_duration_since(now);
             if left.is_zero() {
                 return Err(LeaseError::Busy);
             }
-            pool = self.freed.wait_timeout(pool, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            pool.waiting += 1;
+            pool = self.freed.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
+            pool.waiting -= 1;
         }
     }
 
@@ -186,8 +191,17 @@ impl Generation {
     }
 
     fn forget_instance(&self) {
-        locked(&self.pool).total -= 1;
-        self.freed.notify_one();
+        let mut pool = locked(&self.pool);
+        pool.total -= 1;
+        self.wake_one(pool);
+    }
+
+    fn wake_one(&self, pool: MutexGuard<'_, Pool>) {
+        let wanted = pool.waiting > 0;
+        drop(pool);
+        if wanted {
+            self.freed.notify_one();
+        }
     }
 
     fn take_back(&self, instance: Instance) {
@@ -196,8 +210,9 @@ impl Generation {
             drop(instance);
             return self.forget_instance();
         }
-        locked(&self.pool).idle.push(instance);
-        self.freed.notify_one();
+        let mut pool = locked(&self.pool);
+        pool.idle.push(instance);
+        self.wake_one(pool);
     }
 
     /// Prepares a subscription in one instance and notes what it needs. Other instances follow when they are asked.

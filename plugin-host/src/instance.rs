@@ -1,7 +1,7 @@
 //! One guest: its memory, its typed exports, its arenas. Used by one thread at a time; made and pooled by its generation.
 //! After any `CallFault` the instance must be dropped: what a trap leaves behind in the guest is undefined.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasmtime::{InstancePre, Memory, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline};
 use waspmq_plugin_sdk::abi::{
-    ARENA_TABLE_BYTES, Answer, Arenas, Fault, Op, PANIC_BYTES, RECORD_BYTES, Refuse, Verdicts, decode, encode, export,
-    panic_text,
+    ARENA_TABLE_BYTES, Answer, Arenas, Fault, Op, PANIC_BYTES, RECORD_BYTES, Refuse, TokenBytes, Verdicts, decode,
+    encode, export, panic_text,
 };
 
 use crate::imports::LogGate;
@@ -81,9 +81,11 @@ pub(crate) struct Instance {
     control: TypedFunc<(i32, i32), i32>,
     panic: Option<TypedFunc<(), i32>>,
     /// Handles prepared in this instance.
-    pub(crate) prepared: HashSet<u32>,
+    pub(crate) prepared: BTreeSet<u32>,
     /// How much of the generation's releases this instance has seen.
     pub(crate) releases_seen: u64,
+    /// Scratch space of whoever fills the arena.
+    pub(crate) tokens: Vec<TokenBytes>,
 }
 
 impl Instance {
@@ -112,8 +114,8 @@ impl Instance {
         let panic = instance.get_typed_func(&mut store, export::PANIC).ok();
         let at = arenas.call(&mut store, ())?;
         let arenas = read_arenas(memory.data(&store), at)?;
-        let prepared = HashSet::new();
-        Ok(Self { store, memory, arenas, filter, control, panic, prepared, releases_seen: 0 })
+        let (prepared, tokens) = (BTreeSet::new(), Vec::new());
+        Ok(Self { store, memory, arenas, filter, control, panic, prepared, releases_seen: 0, tokens })
     }
 
     /// Bytes of linear memory, which only grow.

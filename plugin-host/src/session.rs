@@ -84,7 +84,6 @@ pub struct FilterSession {
     stuck: bool,
     now_ms: u64,
     counts: SessionCounts,
-    tokens: Vec<TokenBytes>,
 }
 
 /// What is asked about.
@@ -127,7 +126,6 @@ impl FilterSession {
             stuck: false,
             now_ms: 0,
             counts: SessionCounts::default(),
-            tokens: Vec::new(),
         }
     }
 
@@ -235,10 +233,11 @@ impl FilterSession {
         };
         let too_big = |error| Unanswered::TooBig(format!("it cannot be shown to the plugin: {error}"));
         let wanted = instance.records_max(range.len());
+        let mut tokens = std::mem::take(&mut instance.tokens);
         let mut writer = BatchWriter::new(instance.input(), head, wanted).map_err(too_big)?;
         let full = match hook {
             Hook::Entries => write_entries(&mut writer, batch, range.clone()),
-            Hook::Records => write_records(&mut writer, batch, range.clone(), &mut self.tokens),
+            Hook::Records => write_records(&mut writer, batch, range.clone(), &mut tokens),
         };
         let count = writer.count();
         match full {
@@ -250,6 +249,7 @@ impl FilterSession {
             _ => {}
         }
         let total = writer.finish();
+        instance.tokens = tokens;
         self.counts.calls += 1;
         let bits = instance.filter(total, count, generation.batch_limit).map_err(Unanswered::Fault)?;
         Ok((count, bits))

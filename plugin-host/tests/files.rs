@@ -1,5 +1,7 @@
 //! Files that are no plugins, or not good ones: what the check says about them.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap, also outside of their test functions")]
+
 mod guest;
 
 use std::path::Path;

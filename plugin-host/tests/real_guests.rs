@@ -14,7 +14,7 @@ fn repository(path: &str) -> PathBuf {
 
 fn standard(name: &'static str, checked: &CheckedPlugin) -> StandardPlugin {
     assert_eq!(checked.name, name);
-    StandardPlugin { name, wasm: std::fs::read(&checked.file).unwrap().leak(), compiled: None }
+    StandardPlugin { name, wasm: std::fs::read(&checked.file).expect("it was built").leak(), compiled: None }
 }
 
 #[test]

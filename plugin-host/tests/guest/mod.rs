@@ -1,7 +1,7 @@
 //! Plugins written in WebAssembly text, made to misbehave on request, and a host to run them in. Used by the tests beside
 //! this folder. What a guest does with a message is said by the message: its `flag`, or its tags code when it is asked by
 //! entry.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses a part of this; tests may unwrap")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
