@@ -64,7 +64,8 @@ pub(crate) struct Generation {
 
 #[derive(Default)]
 struct Pool {
-    idle: Vec<Instance>,
+    #[expect(clippy::vec_box, reason = "an instance moves in and out with every session: a pointer moves faster")]
+    idle: Vec<Box<Instance>>,
     total: usize,
     /// Sessions that wait: waking nobody would still cost a system call.
     waiting: usize,
@@ -170,7 +171,7 @@ impl Generation {
         let made = self.instantiate();
         self.around.ticker.leave();
         match made {
-            Ok(instance) => Ok(Lease::new(self, instance)),
+            Ok(instance) => Ok(Lease::new(self, Box::new(instance))),
             Err(error) => {
                 self.forget_instance();
                 Err(error)
@@ -204,7 +205,7 @@ impl Generation {
         }
     }
 
-    fn take_back(&self, instance: Instance) {
+    fn take_back(&self, instance: Box<Instance>) {
         // Memory never shrinks: an instance that once saw a giant would keep its pages for ever.
         if instance.memory_bytes() > self.memory_max / 4 * 3 {
             drop(instance);
@@ -259,11 +260,11 @@ impl Generation {
 /// An instance of a generation, for one thread and one session. Goes back to the pool on drop.
 pub(crate) struct Lease {
     generation: Arc<Generation>,
-    instance: Option<Instance>,
+    instance: Option<Box<Instance>>,
 }
 
 impl Lease {
-    fn new(generation: &Arc<Generation>, instance: Instance) -> Self {
+    fn new(generation: &Arc<Generation>, instance: Box<Instance>) -> Self {
         generation.around.ticker.enter();
         Self { generation: Arc::clone(generation), instance: Some(instance) }
     }
@@ -271,7 +272,7 @@ impl Lease {
     /// The instance; gone after `discard`.
     #[inline]
     pub(crate) fn instance(&mut self) -> Option<&mut Instance> {
-        self.instance.as_mut()
+        self.instance.as_deref_mut()
     }
 
     /// Throws the instance away: after a fault nothing in it can be trusted.
@@ -285,7 +286,7 @@ impl Lease {
     /// Makes sure this instance knows the subscription, and has forgotten those that ended.
     pub(crate) fn ready(&mut self, request: &PrepareRequest) -> Result<(), LeaseError> {
         let releases = self.generation.releases.load(Relaxed);
-        let Some(instance) = self.instance.as_mut() else { return Err(LeaseError::Busy) };
+        let Some(instance) = self.instance.as_deref_mut() else { return Err(LeaseError::Busy) };
         if instance.releases_seen != releases {
             instance.releases_seen = releases;
             let live = read(&self.generation.prepared);
@@ -302,7 +303,7 @@ impl Lease {
     }
 
     fn prepare(&mut self, request: &PrepareRequest) -> Result<Decides, LeaseError> {
-        let Some(instance) = self.instance.as_mut() else { return Err(LeaseError::Busy) };
+        let Some(instance) = self.instance.as_deref_mut() else { return Err(LeaseError::Busy) };
         let prepared = instance.control::<Prepared>(Op::Prepare, request, CONTROL_CPU)?;
         let prepared = prepared.map_err(LeaseError::Subscription)?;
         instance.prepared.insert(request.handle);
