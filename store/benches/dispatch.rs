@@ -45,7 +45,11 @@ fn open(dir: &Path, index_enable: bool) -> Arc<MessageStore> {
 
 /// Time this thread has spent on a processor.
 fn processor_time() -> Duration {
-    let line = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    processor_time_of(Path::new("/proc/thread-self/schedstat"))
+}
+
+fn processor_time_of(schedstat: &Path) -> Duration {
+    let line = fs::read_to_string(schedstat).unwrap_or_default();
     Duration::from_nanos(line.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
@@ -68,7 +72,7 @@ fn append(store: &MessageStore, messages: &[(&Arc<Queue>, &[u8], &[u8])]) {
 
 /// Stores messages as clients send them: a unique key, tags and a few more properties, spread over queues.
 fn fill(dir: &Path) {
-    let store = open(dir, false);
+    let store = open(dir, true);
     let queues: Vec<_> = (0..QUEUES).map(|at| store.queue(&format!("bench-topic-{}", at / 8), at as i32 % 8)).collect();
     let body = vec![b'x'; BODY_BYTES];
     for call in 0..MESSAGES / QUEUES {
@@ -83,7 +87,20 @@ fn fill(dir: &Path) {
         let messages: Vec<_> = (0..QUEUES).map(|at| (&queues[at], &*body, properties[at].as_bytes())).collect();
         append(&store, &messages);
     }
+    while store.stats().dispatch_behind_bytes > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("dispatch, behind the appends     {:>5} ns a message", per(dispatcher_time()));
     assert!(store.shutdown().clean);
+}
+
+/// Time the dispatcher's thread has spent on a processor.
+fn dispatcher_time() -> Duration {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|thread| thread.path());
+    let named = |thread: &std::path::PathBuf| {
+        fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "dispatch")
+    };
+    threads.filter(named).map(|thread| processor_time_of(&thread.join("schedstat"))).sum()
 }
 
 /// Takes queues and index away; opening the store builds them again, which is dispatch and nothing else.
@@ -166,20 +183,33 @@ fn many_queues() {
     while store.stats().dispatch_behind_bytes > 0 {
         std::thread::sleep(Duration::from_millis(10));
     }
-    println!("{MANY_QUEUES} queues, made with one message each: {:?}", begun.elapsed());
+    let processor = all_processor_time();
+    println!(
+        "{MANY_QUEUES} queues, made with one message each: {processor:?} of processor time ({:?})",
+        begun.elapsed()
+    );
     let begun = Instant::now();
     assert!(store.shutdown().clean);
     println!("{MANY_QUEUES} queues, closed: {:?}", begun.elapsed());
     drop(store);
     for _ in 0..2 {
-        let before = resident_kib();
+        let (before, processor) = (resident_kib(), all_processor_time());
         let begun = Instant::now();
         let store = open(dir.path(), true);
-        let (opened, after) = (begun.elapsed(), resident_kib());
-        println!("{MANY_QUEUES} queues, opened: {opened:?}, {} MiB more", after.saturating_sub(before) / 1024);
+        let (opened, processor, after) = (begun.elapsed(), all_processor_time() - processor, resident_kib());
+        let more = after.saturating_sub(before) / 1024;
+        println!("{MANY_QUEUES} queues, opened: {processor:?} of processor time ({opened:?}), {more} MiB more");
         assert_eq!(store.stats().messages, MANY_QUEUES as u64);
         assert!(store.shutdown().clean);
     }
+}
+
+/// Time all threads of this process have spent on processors, in steps of 10 ms.
+fn all_processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 fn resident_kib() -> u64 {

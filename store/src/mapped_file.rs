@@ -143,6 +143,13 @@ impl MappedFile {
         self.region.read_ahead(range).at_path("reading", &self.path)
     }
 
+    /// Says that pages of this file are touched here and there, not one after the other.
+    pub(crate) fn expect_random_access(&self) {
+        if let Err(error) = self.region.expect_random_access() {
+            tracing::debug!(path = %self.path.display(), %error, "the kernel goes on reading ahead");
+        }
+    }
+
     /// No longer counts the range as resident memory of this process. Bytes stay in the page cache.
     pub(crate) fn release(&self, range: Range<usize>) {
         if let Err(error) = self.region.release(range) {
@@ -258,6 +265,7 @@ impl WordFile {
     /// Opens a file of exactly `bytes` bytes.
     pub(crate) fn open(storage: &dyn Storage, path: PathBuf, bytes: u64) -> Result<Self, StoreError> {
         let region = storage.map(&path, bytes).at_path("mapping", &path)?;
+        region.expect_random_access().at_path("mapping", &path)?;
         assert!(region.memory.base().cast::<AtomicU32>().is_aligned(), "storage mapped {} unaligned", path.display());
         Ok(WordFile { path, region })
     }
@@ -402,7 +410,7 @@ mod tests {
     #[test]
     fn a_sparse_file_reserves_in_growing_steps() {
         let storage = storage();
-        let file = MappedFile::create(&storage, "/log/sparse".into(), 0, 1 << 20, Blocks::Sparse).unwrap();
+        let file = MappedFile::create(&storage, "/log/sparse".into(), 0, 1 << 16, Blocks::Sparse).unwrap();
         storage.set_room(Some(16384));
         file.reserve(&storage, 20).unwrap();
         file.reserve(&storage, 4097).unwrap();

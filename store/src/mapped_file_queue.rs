@@ -33,6 +33,13 @@ pub(crate) struct MappedFileQueue {
     names_dirty: AtomicBool,
 }
 
+/// What of a row a sync will cover.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SyncMark {
+    wrote: u64,
+    names: bool,
+}
+
 /// One file of the row; mapped when first used.
 #[derive(Debug)]
 struct Slot {
@@ -175,6 +182,7 @@ impl MappedFileQueue {
         let published = self.wrote().saturating_sub(slot.start).min(self.file_bytes);
         let path = file_path(&self.dir, slot.start);
         let file = MappedFile::open(&*self.storage, path, slot.start, self.file_bytes, published)?;
+        self.set_up(&file);
         slot.file = Some(Arc::clone(&file));
         Ok(Some(file))
     }
@@ -252,9 +260,17 @@ impl MappedFileQueue {
         }
         let path = file_path(&self.dir, start);
         let file = MappedFile::create(&*self.storage, path, start, self.file_bytes, self.blocks)?;
+        self.set_up(&file);
         self.files_mut().push_back(Slot { start, file: Some(Arc::clone(&file)) });
         self.names_dirty.store(true, Ordering::Release);
         Ok(file)
+    }
+
+    /// A sparse row's files are mostly holes, and many: reading ahead in them would fill memory with zeros.
+    fn set_up(&self, file: &MappedFile) {
+        if self.blocks == Blocks::Sparse {
+            file.expect_random_access();
+        }
     }
 
     /// Syncs what is written below `to` (at most `wrote()`) and returns how far the row is on the disk now. Syncs the
@@ -279,6 +295,21 @@ impl MappedFileQueue {
             self.flushed.fetch_max(at, Ordering::AcqRel);
         }
         Ok(self.flushed())
+    }
+
+    /// Notes what the owner is about to bring to the disk by other means than [`flush`](Self::flush).
+    pub(crate) fn begin_sync(&self) -> SyncMark {
+        let names = self.names_dirty.swap(false, Ordering::AcqRel);
+        SyncMark { wrote: self.wrote(), names }
+    }
+
+    /// Notes that it is there now, or that it failed.
+    pub(crate) fn end_sync(&self, mark: SyncMark, synced: bool) {
+        if synced {
+            self.flushed.fetch_max(mark.wrote.min(self.wrote()), Ordering::AcqRel);
+        } else if mark.names {
+            self.names_dirty.store(true, Ordering::Release);
+        }
     }
 
     fn sync_names(&self) -> Result<(), StoreError> {

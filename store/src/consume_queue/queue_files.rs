@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use smallvec::SmallVec;
+
 use super::entry::{BLANK, ENTRY_BYTES, decode};
 use super::open_queues::{OpenQueues, UseMark};
-use crate::error::StoreError;
+use crate::error::{AtPath, StoreError};
 use crate::filter::QueueEntry;
-use crate::mapped_file_queue::MappedFileQueue;
+use crate::mapped_file_queue::{MappedFileQueue, SyncMark, file_path};
 use crate::offsets::{PhysicalOffset, QueueOffset};
 use crate::storage::Storage;
 
@@ -18,6 +20,8 @@ use crate::storage::Storage;
 const POPULATE_BYTES_MAX: u64 = 256 * 1024;
 const PAGE_BYTES: u64 = 4096;
 const ENTRY: u64 = ENTRY_BYTES as u64;
+/// Whole entries in a page.
+const PAGE_ENTRIES: usize = PAGE_BYTES as usize / ENTRY_BYTES;
 
 /// Where all consume queues lie and how they are made.
 #[derive(Debug)]
@@ -251,28 +255,78 @@ impl ConsumeQueue {
         if self.files.is_empty() {
             return Ok(());
         }
-        let file_entries = (self.files.file_bytes() / ENTRY) as i64;
         let first = self.first();
-        let mut file_end = self.end();
-        let end = loop {
-            let file_start = QueueOffset(file_end.0 - file_entries);
-            let end = self.search((file_start, file_end), |entry| Ok(entry.is_written()))?;
-            if end > file_start || file_start <= first {
-                break end;
-            }
-            file_end = file_start;
-        };
-        self.finish_at(end)?;
-        if let Some(entry) = self.read_entry(first)? {
-            self.first_physical.store(if entry.is_blank() { -1 } else { entry.physical_offset.0 }, Ordering::Release);
+        let file_entries = (self.files.file_bytes() / ENTRY) as i64;
+        if !self.find_end_in_first_page(QueueOffset(self.end().0 - file_entries))? {
+            let mut file_end = self.end();
+            let end = loop {
+                let file_start = QueueOffset(file_end.0 - file_entries);
+                let end = self.written_end((file_start, file_end))?;
+                if end > file_start || file_start <= first {
+                    break end;
+                }
+                file_end = file_start;
+            };
+            self.finish_at(end)?;
         }
+        self.note_first(self.peek(first, 1)?.first());
         self.unmap();
         Ok(())
+    }
+
+    /// Most queues are short: a look at the first page of the last file tells where they end, and no mapping is made.
+    /// Answers whether it did.
+    fn find_end_in_first_page(&self, last_file: QueueOffset) -> Result<bool, StoreError> {
+        let page = self.peek(last_file, PAGE_ENTRIES)?;
+        let Some(written) = page.iter().position(|entry| !entry.is_written()) else { return Ok(false) };
+        let last = written.checked_sub(1).and_then(|at| page.get(at));
+        if last.is_none() && last_file > self.first() {
+            return Ok(false);
+        }
+        self.finish(last_file.plus(written), last)?;
+        Ok(true)
+    }
+
+    /// Up to `count` places from `from` on, read without a mapping.
+    fn peek(&self, from: QueueOffset, count: usize) -> Result<SmallVec<[QueueEntry; 1]>, StoreError> {
+        let at = byte_of(from);
+        let path = file_path(self.files.dir(), at - at % self.files.file_bytes());
+        let mut bytes = [0; PAGE_ENTRIES * ENTRY_BYTES];
+        let wanted = &mut bytes[..count.min(PAGE_ENTRIES) * ENTRY_BYTES];
+        let read =
+            self.placement.storage.read_at(&path, at % self.files.file_bytes(), wanted).at_path("reading", &path)?;
+        let (entries, _) = wanted[..read].as_chunks::<ENTRY_BYTES>();
+        Ok(entries.iter().enumerate().map(|(at, bytes)| decode(bytes, from.plus(at))).collect())
+    }
+
+    fn note_first(&self, first: Option<&QueueEntry>) {
+        let physical = first.filter(|entry| entry.is_written() && !entry.is_blank());
+        self.first_physical.store(physical.map_or(-1, |entry| entry.physical_offset.0), Ordering::Release);
+    }
+
+    /// Where the written entries of a file end. Most queues are short, so it is looked for from the start in growing
+    /// steps: every page touched is a page read.
+    fn written_end(&self, (start, end): (QueueOffset, QueueOffset)) -> Result<QueueOffset, StoreError> {
+        let mut from = start;
+        let mut step = PAGE_ENTRIES;
+        loop {
+            let to = from.plus(step).min(end);
+            let last = self.read_entry(QueueOffset(to.0 - 1))?;
+            if to == end || !last.is_some_and(|entry| entry.is_written()) {
+                return self.search((from, to), |entry| Ok(entry.is_written()));
+            }
+            from = to;
+            step *= 2;
+        }
     }
 
     /// Makes `end` the end of the queue and forgets what lies behind it.
     fn finish_at(&self, end: QueueOffset) -> Result<(), StoreError> {
         let last = if end > self.first() { self.read_entry(QueueOffset(end.0 - 1))? } else { None };
+        self.finish(end, last.as_ref())
+    }
+
+    fn finish(&self, end: QueueOffset, last: Option<&QueueEntry>) -> Result<(), StoreError> {
         self.files.truncate(byte_of(end))?;
         self.populated.store(0, Ordering::Relaxed);
         self.end_physical.store(last.map_or(0, |entry| entry.physical_end().0), Ordering::Release);
@@ -325,22 +379,31 @@ impl ConsumeQueue {
         let at = byte_of(min);
         let deleted = self.files.delete_before(at - at % self.files.file_bytes())?;
         if deleted > 0 {
-            let first = self.entry_at(self.first())?;
-            let physical = first.filter(|entry| !entry.is_blank()).map_or(-1, |entry| entry.physical_offset.0);
-            self.first_physical.store(physical, Ordering::Release);
+            self.note_first(self.entry_at(self.first())?.as_ref());
         }
         Ok(deleted)
     }
 
-    /// Writes to disk what was appended since the last flush, if that is at least `pages_min` pages.
-    pub(crate) fn flush(self: &Arc<Self>, pages_min: u64) -> Result<(), StoreError> {
-        let wrote = self.files.wrote();
-        let pending = wrote.saturating_sub(self.files.flushed());
-        if pending == 0 || pending < pages_min * PAGE_BYTES {
-            return Ok(());
-        }
+    /// Whether at least `pages_min` pages were appended since the last flush.
+    pub(crate) fn needs_flush(&self, pages_min: u64) -> bool {
+        let pending = self.files.wrote().saturating_sub(self.files.flushed());
+        pending > 0 && pending >= pages_min * PAGE_BYTES
+    }
+
+    /// Writes to disk what was appended since the last flush.
+    pub(crate) fn flush(self: &Arc<Self>) -> Result<(), StoreError> {
         self.touch();
-        self.files.flush(wrote).map(drop)
+        self.files.flush(self.files.wrote()).map(drop)
+    }
+
+    /// See [`MappedFileQueue::begin_sync`].
+    pub(crate) fn begin_sync(&self) -> SyncMark {
+        self.files.begin_sync()
+    }
+
+    /// See [`MappedFileQueue::end_sync`].
+    pub(crate) fn end_sync(&self, mark: SyncMark, synced: bool) {
+        self.files.end_sync(mark, synced);
     }
 
     /// Deletes the queue's files and folder.

@@ -173,6 +173,25 @@ fn flushed_entries_survive_a_power_cut() {
 }
 
 #[test]
+fn many_queues_are_flushed_together() {
+    let storage = Arc::new(MemoryStorage::new());
+    let queues = open(&storage);
+    let topics: Vec<_> = (0..100).map(|n| format!("topic-{n}")).collect();
+    topics.iter().for_each(|topic| drop(append(&queues, topic, &[0, 100])));
+    storage.fail_syncs(true);
+    assert!(queues.flush(0).unwrap_err().to_string().contains("syncing what is below /store/consumequeue"));
+    storage.fail_syncs(false);
+    queues.flush(0).unwrap();
+    append(&queues, "topic-7", &[200]);
+    let after = open(&Arc::new(storage.power_cut(0)));
+    assert_eq!(after.all().len(), 100);
+    assert!(after.all().iter().all(|queue| queue.max_offset().0 >= 2));
+    // What was synced together is not synced again alone.
+    storage.fail_syncs(true);
+    assert!(queues.flush(1).is_ok() && queues.flush(0).is_err());
+}
+
+#[test]
 fn few_queues_are_mapped_at_once_and_all_can_be_used() {
     let storage = Arc::new(MemoryStorage::new());
     let queues = open(&storage);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, flock, syncfs};
 
 use super::{Backing, Blocks, Entry, Memory, Region, Storage};
 
@@ -36,13 +36,15 @@ impl Storage for DiskStorage {
         };
         for entry in read {
             let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type()?.is_dir() {
+                // Known from the folder itself, without a look at each: there may be tens of thousands.
+                entries.push(Entry { name, is_dir: true, bytes: 0 });
+                continue;
+            }
             let metadata = fs::metadata(entry.path())?;
             let bytes = if metadata.is_dir() { 0 } else { metadata.len() };
-            entries.push(Entry {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                is_dir: metadata.is_dir(),
-                bytes,
-            });
+            entries.push(Entry { name, is_dir: metadata.is_dir(), bytes });
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -104,6 +106,10 @@ impl Storage for DiskStorage {
         Ok(Region { memory: Memory::Mapped(map), backing: Arc::new(DiskBacking) })
     }
 
+    fn read_at(&self, path: &Path, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        File::open(path)?.read_at(buffer, at)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
     }
@@ -131,6 +137,10 @@ impl Storage for DiskStorage {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        Ok(syncfs(&File::open(dir)?)?)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -234,6 +244,10 @@ impl Backing for DiskBacking {
 
     fn read_ahead(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {
         optional(mapped(memory)?.advise_range(Advice::PopulateRead, range.start, range.len()))
+    }
+
+    fn expect_random_access(&self, memory: &Memory) -> io::Result<()> {
+        mapped(memory)?.advise(Advice::Random)
     }
 
     fn release(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {

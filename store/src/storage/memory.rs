@@ -215,6 +215,13 @@ impl Storage for MemoryStorage {
         Ok(Region { memory, backing: Arc::new(MemoryBacking { file, disk, fail_syncs }) })
     }
 
+    fn read_at(&self, path: &Path, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = self.file(path)?;
+        let rest = file.seen.iter().skip(usize::try_from(at).map_err(io::Error::other)?);
+        let read = buffer.iter_mut().zip(rest).map(|(to, byte)| *to = byte.load(Ordering::Relaxed));
+        Ok(read.count())
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         Ok(self.file(path)?.seen.iter().map(|byte| byte.load(Ordering::Relaxed)).collect())
     }
@@ -257,6 +264,18 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        self.check_sync()?;
+        let mut guard = lock(&self.disk);
+        let disk = &mut *guard;
+        disk.durable.retain(|path, _| !path.starts_with(dir));
+        for (path, file) in disk.files.iter().filter(|(path, _)| path.starts_with(dir)) {
+            file.sync(0..file.seen.len());
+            disk.durable.insert(path.clone(), Arc::clone(file));
+        }
+        Ok(())
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         if !lock(&self.locks).insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -296,6 +315,10 @@ impl Backing for MemoryBacking {
     }
 
     fn read_ahead(&self, _memory: &Memory, _range: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn expect_random_access(&self, _memory: &Memory) -> io::Result<()> {
         Ok(())
     }
 

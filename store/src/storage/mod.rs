@@ -58,6 +58,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn wipe(&self, path: &Path, range: Range<u64>, blocks: Blocks) -> io::Result<()>;
     /// The file as memory. The file must have exactly `bytes` bytes. No file descriptor stays open.
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region>;
+    /// Reads into `buffer` from byte `at` of a file on, and returns how much there was: a look without a mapping.
+    fn read_at(&self, path: &Path, at: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// A whole small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Writes a whole small file and syncs it; what was there is replaced (not atomically: write beside, then rename).
@@ -70,6 +72,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a folder survive a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Writes everything below a folder to the disk, names and bytes, in one go: what many single syncs would cost far
+    /// more for. May write more than that, up to the whole file system.
+    fn sync_tree(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on a file (made if need be, never emptied), held until the value is dropped.
     /// `WouldBlock` if another process, or another store of this process, holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
@@ -96,6 +101,12 @@ impl Region {
     /// touching it would end the process.
     pub fn read_ahead(&self, range: Range<usize>) -> io::Result<()> {
         self.backing.read_ahead(&self.memory, range)
+    }
+
+    /// Says that pages are touched here and there: touching one brings in no others. Without it the kernel reads ahead,
+    /// megabytes of zeros for one page of a sparse file.
+    pub fn expect_random_access(&self) -> io::Result<()> {
+        self.backing.expect_random_access(&self.memory)
     }
 
     /// Gives the range back to the page cache: the process no longer counts it as resident. Nothing is lost.
@@ -144,6 +155,8 @@ pub trait Backing: Send + Sync {
     fn populate(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
     /// See [`Region::read_ahead`].
     fn read_ahead(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
+    /// See [`Region::expect_random_access`].
+    fn expect_random_access(&self, memory: &Memory) -> io::Result<()>;
     /// See [`Region::release`].
     fn release(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
 }
