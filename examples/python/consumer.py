@@ -1,13 +1,16 @@
 """The quickstart's consumer: prints what arrives until it is stopped."""
 
 import os
+import sys
 import time
 
 from rocketmq.client import PushConsumer
 
 
 def show(message):
-    print("received", message.id, message.body.decode(), flush=True)
+    # One write a line: listeners run on several threads.
+    sys.stdout.write("received %s %s\n" % (message.id, message.body.decode()))
+    sys.stdout.flush()
 
 
 consumer = PushConsumer("quickstart-consumer")

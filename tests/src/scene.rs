@@ -204,6 +204,21 @@ impl Scene {
         (0..queues).map(|queue| wire::stored_offset(&self.broker, group, topic, queue)).collect()
     }
 
+    /// Waits until the broker keeps `wanted` as a group's offsets: clients send theirs one-way, so a consumer that has
+    /// stopped may still have them on the way.
+    pub fn wait_for_offsets(&self, group: &str, topic: &str, wanted: &[i64]) -> Result<()> {
+        let wanted: Vec<Option<i64>> = wanted.iter().copied().map(Some).collect();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let stored = self.stored_offsets(group, topic, i32::try_from(wanted.len())?)?;
+            if stored == wanted {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the broker keeps {stored:?} for group {group}, not {wanted:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Runs a verb for a new member, named so that members sort in order of their start. The outer error is the
     /// suite's, the inner the client's.
     pub fn try_start(&self, verb: &str, mut request: Value) -> Result<Result<Member, Problem>> {

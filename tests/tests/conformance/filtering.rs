@@ -86,7 +86,8 @@ pub(crate) fn sql_malformed(scene: &Scene) -> Result<()> {
             Ok(_) => anyhow::bail!("a consumer started with {expression:?}"),
         };
         ensure!(problem.code == Some(SUBSCRIPTION_PARSE_FAILED), "refused with another code: {problem:?}");
-        let shown = problem.message.contains(expression) || problem.message.contains("column");
+        let said = &problem.message;
+        let shown = said.contains(expression) || said.contains("column");
         ensure!(shown, "the refusal shows neither the expression nor where it is wrong: {problem}");
     }
     Ok(())

@@ -146,13 +146,8 @@ fn goes_on(scene: &Scene, broker: &mut BrokerUnderTest, verb: &str) -> Result<()
     let request = json!({ "group": group, "topic": topic });
     let before = scene.start(verb, request.clone())?;
     before.wait_for(6)?;
-    // Pull consumers send their offsets every second (the driver's setting), and not all do so when they stop.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while scene.stored_offsets(&group, &topic, 2)? != [Some(3), Some(3)] {
-        let stored = scene.stored_offsets(&group, &topic, 2)?;
-        ensure!(Instant::now() < deadline, "the broker keeps {stored:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    // Before it stops: not all pull consumers send their offsets then, but all do so every second.
+    scene.wait_for_offsets(&group, &topic, &[3, 3])?;
     before.stop()?;
     broker.stop_broker()?;
     broker.start_broker()?;

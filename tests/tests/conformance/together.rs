@@ -87,17 +87,19 @@ fn play(mut producer: Command, consumer: Command, namesrv: &str) -> Result<()> {
     ensure!(sent == 10, "the producer said: {said}");
 
     let (mut child, lines) = start(consumer, namesrv)?;
-    let mut received = BTreeSet::new();
+    let (mut received, mut said) = (BTreeSet::new(), Vec::new());
     let deadline = Instant::now() + PATIENCE;
     while received.len() < 10 {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.starts_with("received ") => {
-                received.insert(line.split_whitespace().last().unwrap_or_default().to_owned());
+            Ok(line) => {
+                if line.starts_with("received ") {
+                    received.insert(line.split_whitespace().last().unwrap_or_default().to_owned());
+                }
+                said.push(line);
             }
-            Ok(_) => {}
             Err(error) => {
                 child.kill()?;
-                return Err(anyhow!("the consumer printed {} of 10 ({error}): {received:?}", received.len()));
+                return Err(anyhow!("{} of 10 ({error}); the consumer printed {said:#?}", received.len()));
             }
         }
     }
