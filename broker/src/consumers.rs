@@ -41,11 +41,6 @@ impl ConsumerGroup {
         self.members.values()
     }
 
-    /// What the group subscribes to, by topic.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
-        self.subscriptions.values()
-    }
-
     /// The subscription to one topic.
     pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
@@ -127,11 +122,6 @@ impl Consumers {
         self.retain(|member| now_ms - member.last_beat_ms <= MEMBER_SILENCE_MS_MAX)
     }
 
-    /// The group, if any member is connected.
-    pub fn group(&self, group: &str) -> Option<ConsumerGroup> {
-        self.lock().get(group).cloned()
-    }
-
     /// Reads one group without copying it.
     pub fn with_group<R>(&self, group: &str, read: impl FnOnce(&ConsumerGroup) -> R) -> Option<R> {
         self.lock().get(group).map(read)
@@ -142,13 +132,6 @@ impl Consumers {
         let groups = self.lock();
         let shared = groups.get(group).filter(|known| known.message_model == MessageModel::Clustering);
         shared.map(|known| known.members.values().map(|member| member.connection.clone()).collect()).unwrap_or_default()
-    }
-
-    /// The groups that subscribe to this topic now.
-    pub fn groups_of(&self, topic: &str) -> Vec<String> {
-        let groups = self.lock();
-        let of_topic = groups.iter().filter(|(_, group)| group.subscriptions.contains_key(topic));
-        of_topic.map(|(name, _)| name.clone()).collect()
     }
 
     fn retain(&self, keep: impl Fn(&Member) -> bool) -> Vec<String> {

@@ -14,6 +14,9 @@ use waspmq_store::{FilterRecord, MessageFilter, QueueEntry, Verdict};
 /// At most so many filters of pulls that carry their own subscription are kept ready.
 const RECENT_MAX: usize = 1_024;
 
+/// So much of a refused expression is repeated to its author.
+const SHOWN_CHARS_MAX: usize = 200;
+
 /// The store asks for verdicts on at most so many entries at once.
 const BATCH_MAX: usize = 32;
 
@@ -25,7 +28,7 @@ pub enum PreparedFilter {
     /// A plugin decides.
     Plugin(Arc<FilterHandle>),
     /// No filter could be made; the reason goes to whoever pulls.
-    Refused(Arc<PrepareError>),
+    Refused(Arc<str>),
 }
 
 /// Makes filters and keeps those of recent pulls.
@@ -108,8 +111,18 @@ impl Filters {
         };
         match self.host.prepare(text) {
             Ok(handle) => PreparedFilter::Plugin(Arc::new(handle)),
-            Err(error) => PreparedFilter::Refused(Arc::new(error)),
+            Err(error) => PreparedFilter::Refused(refusal_text(expression, &error).into()),
         }
+    }
+}
+
+/// What a user reads of an expression that cannot be used: where it is wrong, why, and the expression itself.
+fn refusal_text(expression: &str, error: &PrepareError) -> String {
+    let shown: String = expression.chars().take(SHOWN_CHARS_MAX).collect();
+    let cut = if shown.len() < expression.len() { "…" } else { "" };
+    match error.position {
+        Some(column) => format!("{} (column {column} of: {shown}{cut})", error.message),
+        None => format!("{} (in: {shown}{cut})", error.message),
     }
 }
 

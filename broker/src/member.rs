@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use waspmq_protocol::command::Language;
 use waspmq_remoting::Connection;
 
 /// A member that sent no heartbeat for this long is forgotten (clients beat every 30 s; RocketMQ's
@@ -14,10 +13,6 @@ pub const MEMBER_SILENCE_MS_MAX: i64 = 120_000;
 pub struct Member {
     /// The client's own name for itself, `ip@instance`.
     pub client_id: String,
-    /// Language of the client library.
-    pub language: Language,
-    /// Version ordinal of the client library.
-    pub version: i32,
     /// When its last heartbeat came, in milliseconds since the epoch.
     pub last_beat_ms: i64,
     /// Where requests to this client go.

@@ -11,6 +11,10 @@ use crate::consumers::Consumers;
 pub fn members_changed(consumers: &Consumers, group: &str) {
     let header = NotifyConsumerIdsChangedRequestHeader { consumer_group: group.to_owned() };
     for connection in consumers.to_notify(group) {
-        connection.send_oneway(RemotingCommand::request(RequestCode::NOTIFY_CONSUMER_IDS_CHANGED, &header));
+        let notice = RemotingCommand::request(RequestCode::NOTIFY_CONSUMER_IDS_CHANGED, &header);
+        if let Err(error) = connection.send_oneway(notice) {
+            // It will see the change at its next round, within 20 s.
+            tracing::debug!(peer = %connection.peer(), %error, "a member was not told of a change of its group");
+        }
     }
 }

@@ -66,20 +66,6 @@ impl OffsetTable {
         self.lock().offsets.get(&key(group, topic))?.get(&queue_id).copied()
     }
 
-    /// The topics in which this group has offsets.
-    pub fn topics_of(&self, group: &str) -> Vec<String> {
-        let state = self.lock();
-        let of_group = state.offsets.keys().filter_map(|key| key.rsplit_once('@'));
-        of_group.filter(|(_, of)| *of == group).map(|(topic, _)| topic.to_owned()).collect()
-    }
-
-    /// The groups that have offsets in this topic.
-    pub fn groups_of(&self, topic: &str) -> Vec<String> {
-        let state = self.lock();
-        let of_topic = state.offsets.keys().filter_map(|key| key.rsplit_once('@'));
-        of_topic.filter(|(of, _)| *of == topic).map(|(_, group)| group.to_owned()).collect()
-    }
-
     /// Forgets the offsets of a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
         self.lock().offsets.retain(|key, _| key.rsplit_once('@').is_none_or(|(of, _)| of != topic));
@@ -134,8 +120,6 @@ mod tests {
         assert_eq!(again.offset("CG", "Orders", 1), Some(3));
         assert_eq!(again.offset("CG", "Orders", 2), None);
         assert_eq!(again.offset("CG2", "%RETRY%CG2", 0), Some(2));
-        assert_eq!(again.topics_of("CG"), ["Orders"]);
-        assert_eq!(again.groups_of("%RETRY%CG2"), ["CG2"]);
         again.forget_group("CG");
         assert_eq!(again.offset("CG", "Orders", 0), None);
     }

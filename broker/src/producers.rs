@@ -49,16 +49,6 @@ impl Producers {
         self.retain(|member| now_ms - member.last_beat_ms <= MEMBER_SILENCE_MS_MAX);
     }
 
-    /// The members of a group, or none if nobody ever registered it.
-    pub fn members(&self, group: &str) -> Option<Vec<Member>> {
-        self.lock().get(group).map(|members| members.values().cloned().collect())
-    }
-
-    /// Every group with its members.
-    pub fn all(&self) -> HashMap<String, Vec<Member>> {
-        self.lock().iter().map(|(group, members)| (group.clone(), members.values().cloned().collect())).collect()
-    }
-
     fn retain(&self, keep: impl Fn(&Member) -> bool) {
         self.lock().retain(|_, members| {
             members.retain(|_, member| keep(member));

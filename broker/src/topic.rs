@@ -40,11 +40,6 @@ impl Topic {
     pub fn is_readable(&self) -> bool {
         self.config.perm & PERM_READ != 0
     }
-
-    /// Whether producers may write.
-    pub fn is_writable(&self) -> bool {
-        self.config.perm & PERM_WRITE != 0
-    }
 }
 
 /// What a send asks for when its topic does not exist.
@@ -82,11 +77,6 @@ impl TopicTable {
     /// The topic of this name.
     pub fn get(&self, topic: &str) -> Option<Arc<Topic>> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
-    }
-
-    /// All topic names.
-    pub fn names(&self) -> Vec<String> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// Adds the topics that the broker itself needs, as far as they are missing.

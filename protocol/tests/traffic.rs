@@ -139,6 +139,13 @@ fn check_of(code: RequestCode) -> Option<Check> {
         RequestCode::GET_CONSUMER_LIST_BY_GROUP => check_header::<GetConsumerListByGroupRequestHeader>,
         RequestCode::CHECK_TRANSACTION_STATE => check_header::<CheckTransactionStateRequestHeader>,
         RequestCode::NOTIFY_CONSUMER_IDS_CHANGED => check_header::<NotifyConsumerIdsChangedRequestHeader>,
+        other => return admin_check_of(other),
+    })
+}
+
+/// The same for what tools and name servers are asked.
+fn admin_check_of(code: RequestCode) -> Option<Check> {
+    Some(match code {
         RequestCode::PUT_KV_CONFIG => check_header::<PutKVConfigRequestHeader>,
         RequestCode::GET_KV_CONFIG => check_header::<GetKVConfigRequestHeader>,
         RequestCode::DELETE_KV_CONFIG => check_header::<DeleteKVConfigRequestHeader>,

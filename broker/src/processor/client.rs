@@ -55,8 +55,6 @@ impl Clients {
         let data = java_json::from_slice::<HeartbeatData>(command.body).map_err(bad_body)?;
         let member = Member {
             client_id: data.client_id.clone(),
-            language: command.language,
-            version: command.version,
             last_beat_ms: self.clock.now_ms(),
             connection: connection.clone(),
         };

@@ -10,7 +10,7 @@ use waspmq_protocol::header::{
     QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
 };
 use waspmq_store::clock::Clock;
-use waspmq_store::{Boundary, MessageStore};
+use waspmq_store::{Boundary, MessageStore, Queue};
 
 use super::refusal::Refusal;
 use crate::offset::OffsetTable;
@@ -43,8 +43,10 @@ impl ConsumerOffsets {
         if let Some(offset) = self.offsets.offset(&header.consumer_group, &header.topic, header.queue_id) {
             return Ok(offset_response(offset));
         }
-        let queue = self.store.find_queue(&header.topic, header.queue_id);
-        let young = match queue {
+        let young = match self.queue(&header.topic, header.queue_id) {
+            // RocketMQ 5 answers "not found" for an empty queue; its client then takes the max offset, and misses what
+            // was sent between its two questions. 0, as RocketMQ 4.9 answers, misses nothing.
+            Some(queue) if queue.max_offset().0 == 0 => true,
             Some(queue) => self.store.first_record_in_memory(&queue, self.memory_bytes)?,
             None => false,
         };
@@ -107,8 +109,13 @@ impl ConsumerOffsets {
     /// When the header is incomplete.
     pub fn min(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
         let header = GetMinOffsetRequestHeader::decode(&command.ext)?;
-        let queue = self.store.find_queue(&header.topic, header.queue_id);
+        let queue = self.queue(&header.topic, header.queue_id);
         Ok(offset_response(queue.map_or(-1, |queue| queue.min_offset().0)))
+    }
+
+    /// A queue of a topic that exists, also one without a message yet.
+    fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+        self.topics.get(topic)?.queue(&self.store, queue_id).cloned()
     }
 
     /// GET_EARLIEST_MSG_STORETIME.

@@ -2,7 +2,7 @@
 //! so that the many values nobody reads cost nothing. What `raw` holds was checked by the codec: valid UTF-8, and
 //! every escape well-formed.
 
-use crate::codec::json;
+use crate::codec::escape;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl<'a> Text<'a> {
     pub fn to_cow(&self) -> Cow<'a, str> {
         match self.as_plain() {
             Some(text) => Cow::Borrowed(text),
-            None => Cow::Owned(json::unescape(self.raw)),
+            None => Cow::Owned(escape::unescape(self.raw)),
         }
     }
 
@@ -46,7 +46,7 @@ impl<'a> Text<'a> {
     pub fn unescape_into(&self, out: &mut Vec<u8>) {
         match self.as_plain() {
             Some(text) => out.extend_from_slice(text.as_bytes()),
-            None => json::unescape_into(self.raw, out),
+            None => escape::unescape_into(self.raw, out),
         }
     }
 
