@@ -81,7 +81,7 @@ impl OffsetTable {
     /// The whole table, as GET_ALL_CONSUMER_OFFSET (43) answers it.
     pub fn snapshot(&self) -> ConsumerOffsetTable {
         let state = self.lock();
-        ConsumerOffsetTable { offset_table: state.offsets.clone(), data_version: Some(state.version.clone()) }
+        ConsumerOffsetTable { offset_table: state.offsets.clone(), data_version: Some(state.version) }
     }
 
     /// Writes the table if it changed since the last time.

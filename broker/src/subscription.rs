@@ -73,7 +73,7 @@ impl SubscriptionTable {
 
     /// The whole table, as the file and GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201) have it.
     pub fn snapshot(&self) -> SubscriptionGroupTable {
-        let data_version = self.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let data_version = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         let subscription_group_table: BTreeMap<_, _> =
             groups.iter().map(|(name, group)| (name.clone(), group.as_ref().clone())).collect();

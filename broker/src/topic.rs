@@ -158,7 +158,7 @@ impl TopicTable {
 
     /// The whole table, as the file and the name servers have it.
     pub fn snapshot(&self) -> TopicConfigTable {
-        let data_version = self.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let data_version = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         TopicConfigTable::new(data_version, topics.values().map(|topic| topic.config.clone()))
     }
