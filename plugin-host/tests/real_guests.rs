@@ -18,7 +18,6 @@ fn standard(name: &'static str, checked: &CheckedPlugin) -> StandardPlugin {
 }
 
 #[test]
-#[ignore = "compiles a SQL parser for wasm, minutes when cold; the broker's own tests run these plugins as well"]
 fn tags_and_sql() {
     let tag = build_crate(&repository("plugins/tag-filter")).unwrap();
     let sql = build_crate(&repository("plugins/sql92-filter")).unwrap();

@@ -181,3 +181,18 @@ settings! {
         "enableCalcFilterBitMap", "filterSupportRetry",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waspmq_settings::Settings as _;
+
+    #[test]
+    fn the_shipped_file_has_every_setting_with_its_default() {
+        let text = include_str!("../../../conf/broker.conf");
+        for setting in Keys::TABLE.iter().filter(|setting| setting.has_effect) {
+            let line = format!("#{}={}\n", setting.name, (setting.default)());
+            assert!(text.contains(&line), "conf/broker.conf lacks {line}");
+        }
+    }
+}
