@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use waspmq_namesrv::{NamesrvConfig, NamesrvError, NamesrvServer};
 use waspmq_plugin_host::{HostConfig, HostLimits, PluginHost, PluginStatus, StartError as PluginStartError};
 use waspmq_remoting::{BindError, Metrics, Server, ServerConfig};
@@ -15,8 +16,9 @@ use waspmq_store::{MessageStore, OpenError, OpenReport, ShutdownReport};
 use crate::address::Advertised;
 use crate::config::{Config, NameServers, VIP_PORT_BELOW};
 use crate::consumers::Consumers;
+use crate::data_identity::{IdentityError, OwnFolder};
 use crate::filter::Filters;
-use crate::long_polling::LongPolling;
+use crate::long_polling::{HeldPull, LongPolling};
 use crate::offset::OffsetTable;
 use crate::own_topics::OwnTopics;
 use crate::processor::Router;
@@ -57,6 +59,9 @@ pub enum StartError {
     /// The inner name server cannot start.
     #[error(transparent)]
     NameServer(#[from] NamesrvError),
+    /// The data folder is another broker's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The data folder cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -97,6 +102,16 @@ pub struct Broker {
     report: StartReport,
 }
 
+/// The store and what was there before it.
+struct Opened {
+    folder: OwnFolder,
+    store: Arc<MessageStore>,
+    long_polling: Arc<LongPolling>,
+    woken: mpsc::Receiver<Vec<HeldPull>>,
+    clock: Arc<dyn Clock>,
+    advertised: Advertised,
+}
+
 /// Tables and registers that several processors use.
 struct Shared {
     clock: Arc<dyn Clock>,
@@ -123,7 +138,20 @@ impl Broker {
         let (long_polling, woken) = LongPolling::new();
         let mut store_config = config.store.clone();
         store_config.store_host = SocketAddr::new(advertised.ip, config.listen_port);
+        let folder = OwnFolder::check(&config)?;
         let store = MessageStore::open(store_config, long_polling.clone(), clock.clone())?;
+        let opened = Opened { folder, store: store.clone(), long_polling, woken, clock, advertised };
+        let started = Self::start_on(opened, config).await;
+        if started.is_err() {
+            // The next start shall not have to check what this one never touched.
+            store.shutdown();
+        }
+        started
+    }
+
+    async fn start_on(opened: Opened, config: Config) -> Result<Self, StartError> {
+        let Opened { folder, store, long_polling, woken, clock, advertised } = opened;
+        folder.claim()?;
         let plugins = PluginHost::start(plugin_config(&config), Arc::new(()))?;
         let shared = Shared::load(&config, clock, store.clone(), &plugins, long_polling.clone())?;
         let (name_server, name_servers) = start_name_server(&config).await?;

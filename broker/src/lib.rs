@@ -7,6 +7,7 @@ pub mod config;
 mod address;
 mod broker;
 mod consumers;
+mod data_identity;
 mod filter;
 mod long_polling;
 mod member;

@@ -89,7 +89,7 @@ pub enum OpenError {
     },
     /// Another broker works on this folder.
     #[error(
-        "the data folder {} is in use by {holder}: stop that broker, or give this one another folder (storePathRootDir)",
+        "the data folder {} is in use by {holder}: stop that broker, or give this one another folder (--data, or storePathRootDir)",
         root.display()
     )]
     Locked {
