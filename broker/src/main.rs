@@ -1,6 +1,6 @@
 //! The program `broker`: reads its arguments, serves until a signal, ends with what it stored.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -98,7 +98,8 @@ fn describe(plugin: &CheckedPlugin) -> String {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WASPMQ_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,waspmq_plugin_host=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// A closed output is no reason to stop serving.

@@ -2,7 +2,7 @@
 //! What cannot start says why in one sentence and ends with code 1.
 
 use clap::Parser as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,7 +65,8 @@ async fn run(config: NamesrvConfig) -> Result<(), String> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WASPMQ_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// A closed output is no reason to stop serving.
