@@ -1,6 +1,7 @@
 //! The broker under test: a nameserver and a broker as processes of their own, in a temporary folder, on free ports.
 //! Ours by default; with `WASPMQ_TEST_BROKER=java` Apache RocketMQ's own, which is how the tests themselves are tested.
-//! `WASPMQ_BROKER_BIN` names the `broker` binary to test (its `namesrv` lies beside it); without it cargo builds one.
+//! `WASPMQ_BROKER_BIN` names the `broker` binary to test (`namesrv` and `mqbench` lie beside it); without it cargo builds
+//! them.
 //! Dropping a [`BrokerUnderTest`] kills what still runs and leaves its folder for whoever looks for the reason.
 
 use std::fs::{self, File};
@@ -219,14 +220,14 @@ fn stop(mut child: Child, what: &str) -> Result<()> {
 }
 
 /// The last lines of a log, for error messages.
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// Our program of that name: beside `WASPMQ_BROKER_BIN`, else built once by the cargo that runs the tests.
-fn binary(program: &str) -> Result<PathBuf> {
+pub(crate) fn binary(program: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     if let Some(broker) = std::env::var_os("WASPMQ_BROKER_BIN") {
         return Ok(PathBuf::from(broker).with_file_name(program));
@@ -242,19 +243,19 @@ fn build() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("the test binary is in no target folder")?.to_owned();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "-p", "waspmq-broker", "-p", "waspmq-namesrv", "--bins"]);
+    command.args(["build", "--quiet", "-p", "waspmq-broker", "-p", "waspmq-namesrv", "-p", "waspmq-load", "--bins"]);
     if folder.ends_with("release") {
         command.arg("--release");
     }
     command.env("CARGO_TARGET_DIR", folder.parent().context("no target folder")?);
     let status = command.current_dir(env!("CARGO_MANIFEST_DIR")).status().context("cannot run cargo")?;
-    ensure!(status.success(), "building broker and namesrv failed");
+    ensure!(status.success(), "building broker, namesrv and mqbench failed");
     Ok(folder)
 }
 
 /// A port for the nameserver, and one for the broker with its neighbours free: two below (the port of older clients)
 /// and one above (replication). Below the range the system itself gives out.
-fn free_ports() -> Result<(u16, u16)> {
+pub(crate) fn free_ports() -> Result<(u16, u16)> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..500 {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

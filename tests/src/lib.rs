@@ -7,4 +7,5 @@ pub mod cache;
 pub mod client;
 pub mod driver;
 pub mod scene;
+pub mod standalone;
 pub mod wire;

@@ -1,0 +1,9 @@
+//! The whole broker as one process, seen from outside: how it starts and why it refuses to, how it ends, what is left
+//! after `kill -9`, what hostile clients get, and the recorded exchanges of real clients with Java's broker.
+//! Needs nothing but the `broker` and `mqbench` binaries, which the harness has cargo build.
+#![expect(clippy::unwrap_used, reason = "a test: what fails here shall fail loudly")]
+
+mod asking;
+mod killing;
+mod starting;
+mod stopping;
