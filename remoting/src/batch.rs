@@ -25,6 +25,8 @@ pub struct Batch<'a> {
     body_bytes: Arc<AtomicUsize>,
     end: Option<End>,
     frames: u64,
+    /// The request at hand, decoded in place.
+    command: Command<'a>,
     /// Requests that came while the server drains, from clients that understand GO_AWAY.
     refused: Vec<ReplyTo>,
 }
@@ -43,7 +45,17 @@ pub(crate) enum End {
 impl<'a> Batch<'a> {
     pub(crate) fn new(bytes: &'a [u8], connection: &'a Connection, limits: &'a Limits, replies: &Replies) -> Self {
         let body_bytes = replies.body_gauge();
-        Self { bytes, consumed: 0, connection, limits, body_bytes, end: None, frames: 0, refused: Vec::new() }
+        Self {
+            bytes,
+            consumed: 0,
+            connection,
+            limits,
+            body_bytes,
+            end: None,
+            frames: 0,
+            command: Command::default(),
+            refused: Vec::new(),
+        }
     }
 
     /// Bytes of the frames handed out or dealt with so far.
@@ -78,7 +90,7 @@ impl<'a> Batch<'a> {
 
     /// The next frame, whatever it is.
     #[inline]
-    fn next_frame(&mut self) -> Result<Command<'a>, End> {
+    fn next_frame(&mut self) -> Result<(), End> {
         if self.bound_reached() {
             return Err(End::Paused);
         }
@@ -88,40 +100,33 @@ impl<'a> Batch<'a> {
             Ok(None) => return Err(End::MoreBytesNeeded),
             Err(error) => return Err(End::Fault(CloseReason::BadFrame, error.to_string())),
         };
-        let command = match Command::decode(&bytes[..bounds.total], &bounds) {
-            Ok(command) => command,
-            Err(error) => return Err(End::Fault(CloseReason::BadHeader, error.to_string())),
-        };
+        if let Err(error) = self.command.decode_into(&bytes[..bounds.total], &bounds) {
+            return Err(End::Fault(CloseReason::BadHeader, error.to_string()));
+        }
         self.consumed += bounds.total;
         self.frames += 1;
-        Ok(command)
+        Ok(())
     }
-}
 
-impl<'a> Iterator for Batch<'a> {
-    type Item = Command<'a>;
-
-    // Inlined into the handler's loop, so that a command of a kilobyte is not moved once more.
+    /// The next request, until the next call.
     #[inline]
-    fn next(&mut self) -> Option<Command<'a>> {
+    pub fn next_request(&mut self) -> Option<&Command<'a>> {
         while self.end.is_none() {
-            let command = match self.next_frame() {
-                Ok(command) => command,
-                Err(end) => {
-                    self.end = Some(end);
-                    break;
-                }
-            };
+            if let Err(end) = self.next_frame() {
+                self.end = Some(end);
+                break;
+            }
+            let command = &self.command;
             if command.flags.is_response() {
-                self.connection.complete_call(&command);
+                self.connection.complete_call(command);
                 continue;
             }
             self.connection.note_kind(command.kind);
             if command.version > GO_AWAY_ABOVE_VERSION && self.connection.is_draining() {
-                self.refused.push(ReplyTo::of(&command));
+                self.refused.push(ReplyTo::of(command));
                 continue;
             }
-            return Some(command);
+            return Some(&self.command);
         }
         None
     }

@@ -30,11 +30,11 @@ pub struct RefuseAll;
 
 impl Handler for RefuseAll {
     fn handle(&self, _: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
-        for request in requests {
+        while let Some(request) = requests.next_request() {
             // The leading space is what the clients' own broker answers.
             let remark = format!(" request type {} not supported", request.code);
             let reply = RemotingCommand::response(ResponseCode::REQUEST_CODE_NOT_SUPPORTED).with_remark(remark);
-            replies.push(ReplyTo::of(&request), reply);
+            replies.push(ReplyTo::of(request), reply);
         }
     }
 }

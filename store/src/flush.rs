@@ -201,6 +201,7 @@ impl Flush {
         // In this order: neither the wish to sync nor the newest record's time may be ahead of what is synced.
         self.log.forget_sync_wanted();
         let newest_ms = self.log.newest_ms();
+        self.log.release_unsynced();
         match self.log.files().flush(self.log.max_offset().0 as u64) {
             Ok(flushed) => {
                 let flushed = PhysicalOffset(flushed as i64);

@@ -58,15 +58,15 @@ pub struct Router {
 impl Handler for Router {
     fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
         let mut sends = SendBatch::default();
-        for command in requests {
+        while let Some(command) = requests.next_request() {
             match command.request_code() {
                 RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE => {
-                    self.send.admit(&command, &mut sends, replies);
+                    self.send.admit(command, &mut sends, replies);
                 }
                 _ => {
                     // What a client sent before it asks for something is there when it is answered.
                     self.send.complete(connection, &mut sends, replies);
-                    self.answer(connection, &command, replies);
+                    self.answer(connection, command, replies);
                 }
             }
         }

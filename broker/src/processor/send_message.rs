@@ -2,7 +2,6 @@
 //! then one append for everything that one socket read brought, then the answers.
 //! Called by the router on the connection's task; nothing here waits.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,9 +151,13 @@ impl SendMessages {
                 batch.pending.iter().map(|pending| pending.as_append(connection, arena, &items)).collect();
             self.store.append(&appends, &mut results);
         }
+        let mut ids = String::with_capacity(OFFSET_ID_CHARS);
         for (pending, result) in batch.pending.iter().zip(&results) {
             match result {
-                Ok(appended) => self.answer(connection, pending, batch, appended, replies),
+                Ok(appended) => {
+                    self.write_ids(appended, &mut ids);
+                    self.answer(connection, (pending, batch), (appended, &ids), replies);
+                }
                 Err(error) => replies.push(pending.to, Refusal::from(error).into_response()),
             }
         }
@@ -163,29 +166,32 @@ impl SendMessages {
         batch.arena.clear();
     }
 
+    /// The offset message ids of what was stored, joined by commas, in place of what was in `ids`.
+    fn write_ids(&self, appended: &Appended, ids: &mut String) {
+        ids.clear();
+        let store_host = self.store.config().store_host;
+        for offset in &appended.physical_offsets {
+            if !ids.is_empty() {
+                ids.push(',');
+            }
+            OffsetMessageId { store_host, physical_offset: offset.0 }.push_to(ids);
+        }
+    }
+
     fn answer(
         &self,
         connection: &Arc<Connection>,
-        pending: &Pending<'_>,
-        batch: &SendBatch<'_>,
-        appended: &Appended,
+        (pending, batch): (&Pending<'_>, &SendBatch<'_>),
+        (appended, ids): (&Appended, &str),
         replies: &mut Replies,
     ) {
         let text = |range: &Range<usize>| std::str::from_utf8(&batch.arena[range.clone()]).unwrap_or_default();
-        let store_host = self.store.config().store_host;
-        let mut ids = String::with_capacity(OFFSET_ID_CHARS * appended.physical_offsets.len());
-        for offset in &appended.physical_offsets {
-            let separator = if ids.is_empty() { "" } else { "," };
-            let id = OffsetMessageId { store_host, physical_offset: offset.0 };
-            // Writing to a string cannot fail.
-            let _ = write!(ids, "{separator}{id}");
-        }
         let transaction_id = match batch.items.get(pending.items.clone()).and_then(|items| items.first()) {
             Some(first) => text(&first.unique_key),
             None => text(&pending.properties.unique_key),
         };
         let sent = SentReply {
-            message_ids: &ids,
+            message_ids: ids,
             queue_id: pending.target.queue_id,
             queue_offset: appended.first_queue_offset.0,
             transaction_id,

@@ -63,16 +63,16 @@ fn into_reply(outcome: Outcome) -> RemotingCommand {
 
 impl Handler for Namesrv {
     fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
-        for request in requests {
-            let outcome = match Change::of(&request) {
+        while let Some(request) = requests.next_request() {
+            let outcome = match Change::of(request) {
                 Ok(Some(change)) => {
-                    self.begin(change, connection.responder(&request));
+                    self.begin(change, connection.responder(request));
                     continue;
                 }
-                Ok(None) => self.answer(connection, &request),
+                Ok(None) => self.answer(connection, request),
                 Err(refusal) => Err(refusal),
             };
-            replies.push(ReplyTo::of(&request), into_reply(outcome));
+            replies.push(ReplyTo::of(request), into_reply(outcome));
         }
     }
 

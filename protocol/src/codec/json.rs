@@ -363,13 +363,9 @@ fn write_escaped(out: &mut BytesMut, text: &str) {
 /// Appends several pieces with one growth of the buffer.
 #[inline(always)]
 fn put_all<const N: usize>(out: &mut BytesMut, pieces: [&[u8]; N]) {
-    let start = out.len();
-    out.resize(start + pieces.iter().map(|piece| piece.len()).sum::<usize>(), 0);
-    let mut rest = &mut out[start..];
+    out.reserve(pieces.iter().map(|piece| piece.len()).sum());
     for piece in pieces {
-        let (place, behind) = rest.split_at_mut(piece.len());
-        place.copy_from_slice(piece);
-        rest = behind;
+        out.put_slice(piece);
     }
 }
 

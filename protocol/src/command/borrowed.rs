@@ -74,15 +74,10 @@ pub enum DecodeError {
     },
 }
 
-impl<'a> Command<'a> {
-    /// Decodes the header of one frame whose parts [`crate::frame::split`] found.
-    ///
-    /// # Errors
-    /// A header that is malformed; see [`DecodeError`].
-    pub fn decode(frame: &'a [u8], bounds: &FrameBounds) -> Result<Self, DecodeError> {
-        let header = frame.get(bounds.header.clone()).ok_or(DecodeError::Bounds)?;
-        let body = frame.get(bounds.body.clone()).ok_or(DecodeError::Bounds)?;
-        let mut command = Self {
+impl Default for Command<'_> {
+    /// A request of code 0 with nothing in it: what a header without members says.
+    fn default() -> Self {
+        Self {
             code: 0,
             language: Language::JAVA,
             version: 0,
@@ -90,14 +85,39 @@ impl<'a> Command<'a> {
             flags: Flags::REQUEST,
             remark: None,
             ext: ExtFields::default(),
-            body,
-            kind: bounds.kind,
-        };
-        match bounds.kind {
-            HeaderKind::Json => json::decode(header, &mut command)?,
-            HeaderKind::RocketMq => rocketmq::decode(header, &mut command)?,
+            body: &[],
+            kind: HeaderKind::Json,
         }
+    }
+}
+
+impl<'a> Command<'a> {
+    /// Decodes the header of one frame whose parts [`crate::frame::split`] found.
+    ///
+    /// # Errors
+    /// A header that is malformed; see [`DecodeError`].
+    pub fn decode(frame: &'a [u8], bounds: &FrameBounds) -> Result<Self, DecodeError> {
+        let mut command = Self::default();
+        command.decode_into(frame, bounds)?;
         Ok(command)
+    }
+
+    /// The same in place: a command is a kilobyte, which who decodes many of them does not want to move each time.
+    /// Nothing of what was there before is left; after an error the command means nothing.
+    ///
+    /// # Errors
+    /// As [`Command::decode`].
+    pub fn decode_into(&mut self, frame: &'a [u8], bounds: &FrameBounds) -> Result<(), DecodeError> {
+        let header = frame.get(bounds.header.clone()).ok_or(DecodeError::Bounds)?;
+        self.body = frame.get(bounds.body.clone()).ok_or(DecodeError::Bounds)?;
+        self.kind = bounds.kind;
+        (self.code, self.language, self.version, self.opaque) = (0, Language::JAVA, 0, 0);
+        (self.flags, self.remark) = (Flags::REQUEST, None);
+        self.ext.clear();
+        match bounds.kind {
+            HeaderKind::Json => json::decode(header, self),
+            HeaderKind::RocketMq => rocketmq::decode(header, self),
+        }
     }
 
     /// The code, where the command is a request.

@@ -35,6 +35,12 @@ impl<'a> ExtFields<'a> {
         self.fields.is_empty()
     }
 
+    /// Removes all.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.fields.clear();
+    }
+
     /// Appends one; false when there are too many already.
     #[inline(always)]
     pub(crate) fn push(&mut self, name: Text<'a>, value: Text<'a>) -> bool {

@@ -47,6 +47,7 @@ pub const fn with_transaction_type(sys_flag: i32, transaction: i32) -> i32 {
 
 /// The flag with both address-family bits set from the addresses. An IPv6 address that only maps an
 /// IPv4 one counts as IPv4, as it does in Java.
+#[inline]
 pub fn with_hosts(sys_flag: i32, born_host: SocketAddr, store_host: SocketAddr) -> i32 {
     let mut flag = sys_flag & !(BORN_HOST_V6 | STORE_HOST_V6);
     if born_host.ip().to_canonical().is_ipv6() {

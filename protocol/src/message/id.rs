@@ -26,15 +26,26 @@ pub struct MessageIdError {
     pub text: String,
 }
 
-impl fmt::Display for OffsetMessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl OffsetMessageId {
+    /// Appends the id's text: what `to_string` gives, without the formatter's detours.
+    pub fn push_to(&self, text: &mut String) {
+        let mut digits = [0u8; 56];
+        text.push_str(self.digits(&mut digits));
+    }
+
+    fn digits<'o>(&self, digits: &'o mut [u8; 56]) -> &'o str {
         let mut bytes = [0u8; 28];
         let address_len = write_ip(self.store_host.ip(), &mut bytes);
         let len = address_len + 12;
         bytes[address_len..address_len + 4].copy_from_slice(&i32::from(self.store_host.port()).to_be_bytes());
         bytes[address_len + 4..len].copy_from_slice(&self.physical_offset.to_be_bytes());
-        let mut digits = [0u8; 56];
-        f.write_str(upper_hex(&bytes[..len], &mut digits))
+        upper_hex(&bytes[..len], digits)
+    }
+}
+
+impl fmt::Display for OffsetMessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.digits(&mut [0; 56]))
     }
 }
 

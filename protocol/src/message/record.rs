@@ -112,6 +112,7 @@ impl RecordFields<'_> {
     }
 
     /// The system flag as it will be stored: with the bits of both address families.
+    #[inline]
     pub fn stored_sys_flag(&self) -> i32 {
         flags::with_hosts(self.sys_flag, self.born_host, self.store_host)
     }
@@ -138,6 +139,7 @@ pub fn body_crc(body: &[u8]) -> u32 {
 }
 
 /// Size of the record these fields make, bytes.
+#[inline]
 pub fn encoded_len(fields: &RecordFields<'_>) -> usize {
     let topic_length_bytes = if fields.topic.len() > TOPIC_BYTES_V1_MAX { 2 } else { 1 };
     reconsume_times_at(fields.stored_sys_flag())
@@ -237,6 +239,7 @@ impl Writer<'_> {
         self.put(&value.to_be_bytes());
     }
 
+    #[inline]
     fn host(&mut self, host: SocketAddr) {
         match host.ip().to_canonical() {
             IpAddr::V4(ip) => self.put(&ip.octets()),

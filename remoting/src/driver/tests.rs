@@ -65,10 +65,10 @@ struct Echo {
 
 impl Handler for Echo {
     fn handle(&self, _: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
-        for request in requests {
+        while let Some(request) = requests.next_request() {
             let request_owned = request.to_owned();
             let body = request_owned.body.clone();
-            replies.push(ReplyTo::of(&request), RemotingCommand::response(ResponseCode::SUCCESS).with_body(body));
+            replies.push(ReplyTo::of(request), RemotingCommand::response(ResponseCode::SUCCESS).with_body(body));
             self.seen.lock().unwrap().push(request_owned);
         }
     }

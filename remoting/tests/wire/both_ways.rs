@@ -15,9 +15,9 @@ struct Twice;
 
 impl Handler for Twice {
     fn handle(&self, _: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
-        for request in requests {
+        while let Some(request) = requests.next_request() {
             let body = [request.body, request.body].concat();
-            replies.push(ReplyTo::of(&request), RemotingCommand::response(ResponseCode::SUCCESS).with_body(body));
+            replies.push(ReplyTo::of(request), RemotingCommand::response(ResponseCode::SUCCESS).with_body(body));
         }
     }
 }
@@ -82,8 +82,8 @@ struct Gone(Mutex<Vec<u64>>);
 
 impl Handler for Gone {
     fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, _: &mut Replies) {
-        for request in requests {
-            let responder = connection.responder(&request);
+        while let Some(request) = requests.next_request() {
+            let responder = connection.responder(request);
             connection.close();
             drop(responder);
         }

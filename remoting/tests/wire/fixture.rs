@@ -33,12 +33,12 @@ pub(crate) struct Actor {
 
 impl Handler for Actor {
     fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
-        for request in requests {
+        while let Some(request) = requests.next_request() {
             self.handled.fetch_add(1, Ordering::Relaxed);
-            let to = ReplyTo::of(&request);
+            let to = ReplyTo::of(request);
             match request.code {
-                HOLD => self.held.lock().unwrap().push(connection.responder(&request)),
-                FORGET => drop(connection.responder(&request)),
+                HOLD => self.held.lock().unwrap().push(connection.responder(request)),
+                FORGET => drop(connection.responder(request)),
                 PANIC => panic!("asked for by the test"),
                 GIVE => {
                     let size = u32::from_be_bytes(*request.body.first_chunk().unwrap()) as usize;

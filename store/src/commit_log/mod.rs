@@ -39,6 +39,8 @@ const RETRY_FILE: Duration = Duration::from_secs(1);
 const RESIDENT_BYTES: u64 = 32 << 20;
 /// Pages are given back in pieces of this size: a huge page, so that none is split.
 const RELEASE_BYTES: u64 = 2 << 20;
+/// With this much to sync, it is worth taking the pages out of the page table first.
+const RELEASE_UNSYNCED_BYTES: u64 = 8 << 20;
 
 /// The log. One per store.
 #[derive(Debug)]
@@ -224,7 +226,20 @@ impl CommitLog {
     /// Gives what was synced back to the page cache, but for the last part, which is read most: a broker's own memory
     /// stays small however much it stores.
     pub(crate) fn release_synced(&self) {
-        let upto = self.files.flushed().saturating_sub(RESIDENT_BYTES) / RELEASE_BYTES * RELEASE_BYTES;
+        self.release_below(self.files.flushed().saturating_sub(RESIDENT_BYTES));
+    }
+
+    /// Takes what is about to be synced out of the process's page table, if it is much. To write a page that is mapped,
+    /// the kernel first interrupts every core that runs this process, page by page; one call here does it for all.
+    pub(crate) fn release_unsynced(&self) {
+        let wrote = self.files.wrote();
+        if wrote.saturating_sub(self.files.flushed()) >= RELEASE_UNSYNCED_BYTES {
+            self.release_below(wrote);
+        }
+    }
+
+    fn release_below(&self, offset: u64) {
+        let upto = offset / RELEASE_BYTES * RELEASE_BYTES;
         let from = self.released.fetch_max(upto, Ordering::Relaxed);
         if from < upto {
             self.files.release(from..upto);

@@ -53,10 +53,10 @@ struct NullBroker {
 
 impl Handler for NullBroker {
     fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
-        for request in requests {
+        while let Some(request) = requests.next_request() {
             match request.request_code() {
-                RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE => self.acknowledge(&request, replies),
-                code => replies.push(ReplyTo::of(&request), set_up(code, connection.local())),
+                RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE => self.acknowledge(request, replies),
+                code => replies.push(ReplyTo::of(request), set_up(code, connection.local())),
             }
         }
     }
