@@ -23,6 +23,8 @@ pub struct Reply {
     pub code: i64,
     /// The number of the request it answers.
     pub opaque: i64,
+    /// Bit 0: a response. Without it, the broker asks or tells the client something.
+    pub flag: i64,
     /// What the server says about it.
     pub remark: String,
     /// The ext fields; every value is a string.
@@ -44,6 +46,7 @@ impl Reply {
                 Ok(Self {
                     code: header["code"].as_i64().context("a reply without code")?,
                     opaque: header["opaque"].as_i64().context("a reply without opaque")?,
+                    flag: header["flag"].as_i64().unwrap_or_default(),
                     remark: header["remark"].as_str().unwrap_or_default().to_owned(),
                     fields: header["extFields"].as_object().cloned().unwrap_or_default(),
                     body,
@@ -65,7 +68,7 @@ impl Reply {
         let code = number(take(2)?);
         take(3)?; // Language and version.
         let opaque = number(take(4)?);
-        take(4)?; // Flag.
+        let flag = number(take(4)?);
         let remark_bytes = number(take(4)?);
         let remark = text(take(usize::try_from(remark_bytes).ok()?)?);
         let mut left = number(take(4)?);
@@ -78,7 +81,7 @@ impl Reply {
             fields.insert(name, Value::String(value));
             left -= 6 + name_bytes + value_bytes;
         }
-        Some(Self { code, opaque, remark, fields, body })
+        Some(Self { code, opaque, flag, remark, fields, body })
     }
 
     /// The reply itself if it says success, else an error that says what it says.
@@ -135,6 +138,11 @@ impl Connection {
         Ok(self.stream.set_read_timeout(Some(patience))?)
     }
 
+    /// A write that gets nowhere for so long fails.
+    pub fn impatient(&self, patience: Duration) -> Result<()> {
+        Ok(self.stream.set_write_timeout(Some(patience))?)
+    }
+
     /// Another handle of the same socket, for another thread.
     pub fn share(&self) -> Result<Self> {
         Ok(Self { stream: self.stream.try_clone()?, opaque: self.opaque })
@@ -152,8 +160,17 @@ impl Connection {
         Ok(self.opaque)
     }
 
-    /// The next answer.
+    /// The next answer. What the broker tells a client unasked (that its group has changed) is passed over.
     pub fn receive(&mut self) -> Result<Reply> {
+        loop {
+            let reply = self.receive_any()?;
+            if reply.flag & 1 == 1 {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn receive_any(&mut self) -> Result<Reply> {
         let mut frame = vec![0; 4];
         self.stream.read_exact(&mut frame)?;
         let total = frame.iter().fold(0, |sum, byte| sum * 256 + usize::from(*byte));

@@ -8,6 +8,8 @@ pub const SEND_MESSAGE: i32 = 10;
 pub const PULL_MESSAGE: i32 = 11;
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 pub const GET_MAX_OFFSET: i32 = 30;
+pub const HEART_BEAT: i32 = 34;
+pub const CHECK_CLIENT_CONFIG: i32 = 46;
 
 pub const SUCCESS: i64 = 0;
 pub const PULL_NOT_FOUND: i64 = 19;

@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test: what fails here shall fail loudly")]
 
 mod asking;
+mod good_client;
+mod hostile_bytes;
+mod hostile_filters;
+mod hostile_requests;
 mod killing;
 mod starting;
 mod stopping;
