@@ -89,6 +89,9 @@ pub enum PluginCommand {
         /// The crate's folder
         #[arg(value_name = "DIR", default_value = ".")]
         folder: PathBuf,
+        /// Path of the plugin SDK's source, for a crate that was copied and does not find it any more
+        #[arg(long, value_name = "DIR", default_value = "plugin-sdk")]
+        sdk: PathBuf,
     },
     /// Check a .wasm or .wat file as the broker would before serving it
     Check {

@@ -101,6 +101,18 @@ impl Consumers {
         data.subscription_data_set.iter().filter(is_fresh).map(prepare).collect()
     }
 
+    /// Prepares a refused subscription once more: the plugin it lacked may have come. Asked by a pull, which its client
+    /// repeats every few seconds only. Returns the filter as it is now.
+    pub fn prepare_again(&self, group: &str, refused: &Subscription) -> PreparedFilter {
+        let filter = self.filters.prepare(group, &refused.data);
+        let mut groups = self.lock();
+        let known = groups.get_mut(group).and_then(|known| known.subscriptions.get_mut(&refused.data.topic));
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.data, &refused.data)) {
+            known.filter = filter.clone();
+        }
+        filter
+    }
+
     /// Forgets this connection's membership of one group. Returns whether it was a member.
     pub fn leave(&self, group: &str, connection: &Arc<Connection>) -> bool {
         let mut groups = self.lock();

@@ -75,7 +75,11 @@ fn work_on_plugins(command: &PluginCommand) -> Result<(), String> {
             waspmq_plugin_host::new_crate(Path::new(name), name, &SdkSource::Path(sdk.clone())).map_err(text)?;
             say(&format!("wrote {name}; edit {name}/src/lib.rs, then: broker plugin build {name}\n"))
         }
-        PluginCommand::Build { folder } => {
+        PluginCommand::Build { folder, sdk } => {
+            let pointed = waspmq_plugin_host::point_at_sdk(folder, sdk).map_err(|error| error.to_string())?;
+            if let Some(sdk) = pointed {
+                say(&format!("{} now takes the SDK from {}\n", folder.join("Cargo.toml").display(), sdk.display()))?;
+            }
             let built = waspmq_plugin_host::build_crate(folder).map_err(|error| error.to_string())?;
             let beside = folder.join(format!("{}.wasm", built.name));
             std::fs::copy(&built.file, &beside)

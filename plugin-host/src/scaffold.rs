@@ -11,6 +11,7 @@ use crate::refusal::Refusal;
 
 const MANIFEST: &str = include_str!("../template/manifest.toml");
 const LIBRARY: &str = include_str!("../template/lib.rs");
+const SDK: &str = "waspmq-plugin-sdk";
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Small and fast code, in which a panic ends the call, whatever the crate's own profile says.
 const PROFILE: [&str; 6] = [
@@ -48,6 +49,9 @@ pub enum CrateError {
         /// What the system says.
         source: io::Error,
     },
+    /// The SDK is not where it is looked for.
+    #[error("the plugin SDK is not in {0}; name the folder of its source: --sdk DIR")]
+    NoSdk(PathBuf),
     /// The compiler did not finish.
     #[error(
         "cargo could not build {0} (its own words stand above); if it misses the target: rustup target add {TARGET}"
@@ -76,8 +80,7 @@ pub fn new_crate(dir: &Path, name: &str, sdk: &SdkSource) -> Result<(), CrateErr
     }
     let sdk = match sdk {
         SdkSource::Path(path) => {
-            let path = fs::canonicalize(path).map_err(io(path))?;
-            format!("{{ path = {} }}", toml::Value::from(path.to_string_lossy().as_ref()))
+            format!("{{ path = {} }}", toml_path(&sdk_folder(path)?))
         }
         SdkSource::Version(version) => toml::Value::from(version.as_str()).to_string(),
     };
@@ -93,6 +96,32 @@ pub fn new_crate(dir: &Path, name: &str, sdk: &SdkSource) -> Result<(), CrateErr
         fs::write(&path, text).map_err(io(&path))?;
     }
     Ok(())
+}
+
+/// The SDK's folder, whole, so that it holds wherever the crate lies.
+fn sdk_folder(path: &Path) -> Result<PathBuf, CrateError> {
+    let found = fs::canonicalize(path).ok().filter(|path| path.join("Cargo.toml").is_file());
+    found.ok_or_else(|| CrateError::NoSdk(path.to_path_buf()))
+}
+
+fn toml_path(path: &Path) -> String {
+    toml::Value::from(path.to_string_lossy().as_ref()).to_string()
+}
+
+/// A copied or moved crate may name the SDK by a path that leads nowhere now: then its `Cargo.toml` is pointed at `sdk`,
+/// and that folder is returned. What leads somewhere is left alone.
+pub fn point_at_sdk(dir: &Path, sdk: &Path) -> Result<Option<PathBuf>, CrateError> {
+    let manifest = dir.join("Cargo.toml");
+    let io = |source| CrateError::Io { path: manifest.clone(), source };
+    let text = fs::read_to_string(&manifest).map_err(io)?;
+    // What is no manifest is for cargo to explain.
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let named = table.get("dependencies").and_then(|all| all.get(SDK)?.get("path")?.as_str());
+    let Some(named) = named.filter(|path| !dir.join(path).join("Cargo.toml").is_file()) else { return Ok(None) };
+    let sdk = sdk_folder(sdk)?;
+    let pointed = text.replacen(&format!("\"{named}\""), &toml_path(&sdk), 1);
+    fs::write(&manifest, pointed).map_err(io)?;
+    Ok(Some(sdk))
 }
 
 /// `my-filter` gives `MyFilter`.
@@ -155,6 +184,25 @@ mod tests {
         assert!(library.contains("plugin!(MyOwnFilter, name = \"my-own_filter\")"), "{library}");
         assert!(!library.contains("new-filter") && !library.contains("NewFilter"));
         assert!(matches!(new_crate(&dir, "x", &SdkSource::Version("1".into())), Err(CrateError::Exists(_))));
+    }
+
+    #[test]
+    fn a_copied_crate_finds_the_sdk_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, sdk) = (folder.path().join("copy"), folder.path().join("sdk"));
+        fs::create_dir_all(&dir).unwrap();
+        fs::create_dir_all(&sdk).unwrap();
+        fs::write(sdk.join("Cargo.toml"), "").unwrap();
+        let manifest =
+            "[package]\nname = \"x\" # kept\n[dependencies]\nwaspmq-plugin-sdk = { path = \"../../gone\" }\n";
+        fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+        let error = point_at_sdk(&dir, &folder.path().join("nowhere")).unwrap_err();
+        assert!(error.to_string().contains("nowhere; name the folder"), "{error}");
+        let whole = fs::canonicalize(&sdk).unwrap();
+        assert_eq!(point_at_sdk(&dir, &sdk).unwrap(), Some(whole.clone()));
+        let pointed = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        assert_eq!(pointed, manifest.replace("../../gone", whole.to_str().unwrap()));
+        assert_eq!(point_at_sdk(&dir, Path::new("/nowhere")).unwrap(), None, "it leads somewhere");
     }
 
     #[test]

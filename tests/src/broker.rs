@@ -44,6 +44,7 @@ pub struct BrokerUnderTest {
     /// The nameserver runs inside the broker, as it does for who starts ours without more ado.
     embedded: bool,
     folder: PathBuf,
+    plugins: Option<PathBuf>,
     names_port: u16,
     broker_port: u16,
     namesrv: Option<Child>,
@@ -69,10 +70,30 @@ impl BrokerUnderTest {
         Ok(this)
     }
 
+    /// As [`BrokerUnderTest::start_embedded`], with a folder of plugins, empty at first. Ours only.
+    pub fn start_with_plugins(name: &str) -> Result<Self> {
+        let mut this = Self::prepare(name, &[], true)?;
+        let plugins = this.folder.join("plugins");
+        fs::create_dir(&plugins)?;
+        this.plugins = Some(plugins);
+        this.start_broker()?;
+        Ok(this)
+    }
+
+    /// The folder of plugins that this broker watches.
+    pub fn plugins(&self) -> Result<&Path> {
+        self.plugins.as_deref().context("this broker was started without a folder of plugins")
+    }
+
+    /// What the broker has printed and logged so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log("broker")).unwrap_or_default()
+    }
+
     fn prepare(name: &str, settings: &[(&str, &str)], embedded: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("waspmq-{name}-")).tempdir()?.keep();
         let (names_port, broker_port) = free_ports()?;
-        let this = Self { embedded, folder, names_port, broker_port, namesrv: None, broker: None };
+        let this = Self { embedded, folder, plugins: None, names_port, broker_port, namesrv: None, broker: None };
         this.write_settings(settings)?;
         Ok(this)
     }
@@ -156,6 +177,9 @@ impl BrokerUnderTest {
         if self.embedded {
             command.arg("--namesrv-port").arg(self.names_port.to_string());
         }
+        if let Some(plugins) = self.plugins.as_ref().filter(|_| program == "broker") {
+            command.arg("--plugins").arg(plugins);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| format!("cannot start {command:?}"))
     }
@@ -227,7 +251,7 @@ pub(crate) fn tail(log: &Path) -> String {
 }
 
 /// Our program of that name: beside `WASPMQ_BROKER_BIN`, else built once by the cargo that runs the tests.
-pub(crate) fn binary(program: &str) -> Result<PathBuf> {
+pub fn binary(program: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     if let Some(broker) = std::env::var_os("WASPMQ_BROKER_BIN") {
         return Ok(PathBuf::from(broker).with_file_name(program));

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 const SEND_MESSAGE: i32 = 10;
+const PULL_MESSAGE: i32 = 11;
 const QUERY_CONSUMER_OFFSET: i32 = 14;
 const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 const GET_ROUTE_BY_TOPIC: i32 = 105;
@@ -246,4 +247,13 @@ pub fn stored_offset(broker: &str, group: &str, topic: &str, queue: i32) -> Resu
         QUERY_NOT_FOUND => Ok(None),
         code => bail!("asking for an offset: code {code}, {}", reply.remark),
     }
+}
+
+/// What the broker says of a pull by the subscription that the group's own consumers have registered.
+pub fn pull_remark(broker: &str, group: &str, topic: &str) -> Result<String> {
+    let fields = json!({
+        "consumerGroup": group, "topic": topic, "queueId": "0", "queueOffset": "0", "maxMsgNums": "1", "sysFlag": "0",
+        "commitOffset": "0", "suspendTimeoutMillis": "0", "subVersion": "0",
+    });
+    Ok(call(broker, PULL_MESSAGE, fields, &[])?.remark)
 }

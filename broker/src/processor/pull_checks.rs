@@ -199,7 +199,11 @@ impl PullChecks {
             return Err(PullRefusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark));
         }
         self.property_filter_allowed(&subscription.data.expression_type)?;
-        match subscription.filter {
+        let filter = match &subscription.filter {
+            PreparedFilter::Refused(_) => self.consumers.prepare_again(group, &subscription),
+            filter => filter.clone(),
+        };
+        match filter {
             PreparedFilter::Refused(error) => {
                 let remark = format!("no filter for {group} and {topic}. Your expression may be wrong! {error}");
                 Err(PullRefusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark))

@@ -6,6 +6,7 @@
 mod consuming;
 mod filtering;
 mod messages;
+mod plugins;
 mod pulling;
 mod querying;
 mod sending;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::{Context, Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
-use waspmq_tests::broker::BrokerUnderTest;
+use waspmq_tests::broker::{BrokerUnderTest, Maker, maker};
 use waspmq_tests::cache::Unready;
 use waspmq_tests::client::{Client, Header, JavaVersion};
 use waspmq_tests::driver::Driver;
@@ -44,6 +45,8 @@ enum Run {
     Shared(fn(&Scene) -> Result<()>),
     /// On a broker of its own, to stop and start.
     Alone(fn(&Scene, &mut BrokerUnderTest) -> Result<()>),
+    /// On a broker of its own with a folder of plugins. Ours only.
+    Plugins(fn(&Scene, &mut BrokerUnderTest) -> Result<()>),
     /// Needs no driver: the programs of `examples/`.
     Example(fn(&World, Client) -> Result<(), Unready>),
 }
@@ -54,6 +57,11 @@ fn any(_: Client) -> bool {
 
 fn java_4_9_or_later(client: Client) -> bool {
     matches!(client, Client::Java(JavaVersion::V4_9 | JavaVersion::V5, _))
+}
+
+/// 4.4.0 is left out for time only.
+fn java_4_9_or_later_of_ours(client: Client) -> bool {
+    maker() == Maker::WaspMq && java_4_9_or_later(client)
 }
 
 fn java_or_go(client: Client) -> bool {
@@ -72,6 +80,8 @@ const SCENARIOS: &[Scenario] = &[
     shared("queues_are_shared_by_circle", java_or_go, false, sharing::by_circle),
     alone("scheduled_pull_goes_on_after_a_restart", Client::is_java, pulling::scheduled),
     alone("lite_pull_goes_on_after_a_restart", java_4_9_or_later, pulling::lite),
+    plugins("own_filter_comes_late", plugins::plugin_comes_late),
+    plugins("own_filter", plugins::own_filter),
     alone("send_to_a_stopped_broker_fails", any, sending::to_a_stopped_broker),
     shared("quickstart", any, true, sending::quickstart),
     shared("ordered_messages_stay_in_order", |client| client != Client::Node, true, consuming::ordered),
@@ -113,6 +123,10 @@ const fn alone(
     run: fn(&Scene, &mut BrokerUnderTest) -> Result<()>,
 ) -> Scenario {
     Scenario { name, clients, binary: false, run: Run::Alone(run) }
+}
+
+const fn plugins(name: &'static str, run: fn(&Scene, &mut BrokerUnderTest) -> Result<()>) -> Scenario {
+    Scenario { name, clients: java_4_9_or_later_of_ours, binary: false, run: Run::Plugins(run) }
 }
 
 impl Scenario {
@@ -185,6 +199,12 @@ impl World {
             Run::Alone(run) => {
                 let driver = self.driver(client)?;
                 let mut broker = BrokerUnderTest::start(scenario.name, &[])?;
+                run(&scene(driver, &broker), &mut broker)?;
+                Ok(broker.finish()?)
+            }
+            Run::Plugins(run) => {
+                let driver = self.driver(client)?;
+                let mut broker = BrokerUnderTest::start_with_plugins(scenario.name)?;
                 run(&scene(driver, &broker), &mut broker)?;
                 Ok(broker.finish()?)
             }
