@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use waspmq_plugin_host::{
     Decision, EntryRef, FilterHandle, HostConfig, HostLimits, PluginHost, RecordRef, StandardPlugin, SubscriptionText,
-    build_crate, precompile,
+    build_standard, precompile,
 };
 
 /// One slice of measuring; the best and the median of many are shown, as the machine does other things, too.
@@ -58,9 +58,12 @@ fn main() {
 }
 
 fn built(name: &'static str) -> StandardPlugin {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(name);
-    let checked = build_crate(&dir).expect("the guest builds");
-    let wasm: &'static [u8] = std::fs::read(&checked.file).expect("the guest is there").leak();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
+    let package = format!("waspmq-{name}");
+    let folder = build_standard(&workspace, &target, &[&package]).expect("the guest builds");
+    let file = folder.join(format!("{}.wasm", package.replace('-', "_")));
+    let wasm: &'static [u8] = std::fs::read(file).expect("the guest is there").leak();
     let began = Instant::now();
     let compiled: &'static [u8] = precompile(wasm).expect("the guest compiles").leak();
     println!("{name}: {} bytes, compiled {} bytes in {:.0?}", wasm.len(), compiled.len(), began.elapsed());

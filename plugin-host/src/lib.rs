@@ -32,7 +32,7 @@ pub use host::{HostConfig, PluginHost, StandardPlugin, StartError};
 pub use limits::HostLimits;
 pub use metrics::{PluginCounts, Poison};
 pub use refusal::{Refusal, Step};
-pub use scaffold::{CrateError, SdkSource, build_crate, new_crate, point_at_sdk};
+pub use scaffold::{CrateError, SdkSource, build_crate, build_standard, new_crate, point_at_sdk};
 pub use session::{Decision, EntryRef, FilterSession, RecordRef};
 pub use status::{Origin, PluginEvent, PluginEvents, PluginState, PluginStatus};
 pub use subscription::{FilterHandle, PrepareError, SubscriptionText};

@@ -1,5 +1,5 @@
-//! Writing and building plugin crates: behind `broker plugin new` and `broker plugin build`. Runs cargo; nothing here is
-//! used while messages are served.
+//! Writing and building plugin crates: behind `broker plugin new`, `broker plugin build` and the broker's build script.
+//! Runs cargo; nothing here is used while messages are served.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,8 @@ const MANIFEST: &str = include_str!("../template/manifest.toml");
 const LIBRARY: &str = include_str!("../template/lib.rs");
 const SDK: &str = "waspmq-plugin-sdk";
 const TARGET: &str = "wasm32-unknown-unknown";
+/// What every engine of the host can run and makes scanning bytes quicker.
+const GUEST_FLAGS: &str = "-C target-feature=+simd128,+bulk-memory";
 /// Small and fast code, in which a panic ends the call, whatever the crate's own profile says.
 const PROFILE: [&str; 6] = [
     "profile.release.opt-level=3",
@@ -57,6 +59,12 @@ pub enum CrateError {
         "cargo could not build {0} (its own words stand above); if it misses the target: rustup target add {TARGET}"
     )]
     Cargo(PathBuf),
+    /// The same for the standard plugins, whose build nobody watches.
+    #[error("the standard plugins could not be built; if the target is missing: rustup target add {TARGET}\n{said}")]
+    Standard {
+        /// What cargo printed.
+        said: String,
+    },
     /// Nothing to check came out.
     #[error("the build of {0} made no .wasm file: Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`")]
     NoModule(PathBuf),
@@ -155,6 +163,32 @@ pub fn build_crate(dir: &Path) -> Result<CheckedPlugin, CrateError> {
     let messages = String::from_utf8_lossy(&output.stdout);
     let module = messages.lines().find_map(|line| module_of(line, &manifest));
     Ok(check_file(&module.ok_or_else(|| CrateError::NoModule(dir.to_path_buf()))?)?)
+}
+
+/// Builds plugin crates of the repository in `workspace` and returns the folder of the modules. It lies in `target`, the
+/// target folder of whoever asks: build scripts, tests and benchmarks find there what one of them has built.
+pub fn build_standard(workspace: &Path, target: &Path, packages: &[&str]) -> Result<PathBuf, CrateError> {
+    let target = target.join("plugins");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace).args(["build", "--profile", "plugin", "--target", TARGET, "--target-dir"]);
+    command.arg(&target);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    // Flags and wrappers meant for the host's compiler (lints, coverage, sanitizers) are not for the guests.
+    for name in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"]
+    {
+        command.env_remove(name);
+    }
+    command.env("RUSTFLAGS", GUEST_FLAGS);
+    // Not inherited: what a build script prints on standard output is read by cargo.
+    let output = command.output().map_err(|source| CrateError::Io { path: command.get_program().into(), source })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(CrateError::Standard { said });
+    }
+    Ok(target.join(TARGET).join("plugin"))
 }
 
 /// The `.wasm` in one of cargo's messages, if it is about the crate with this manifest.

@@ -1,4 +1,5 @@
 //! Plugins written with the SDK, built by cargo as a user would, in the engine under the broker's limits.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap, also outside of their test functions")]
 
 mod guest;
 
@@ -6,22 +7,27 @@ use std::path::{Path, PathBuf};
 
 use guest::*;
 use waspmq_plugin_host::Decision::{CannotSay, Drop, Keep, NeedRecord};
-use waspmq_plugin_host::{CheckedPlugin, SdkSource, StandardPlugin, build_crate, new_crate};
+use waspmq_plugin_host::{SdkSource, StandardPlugin, build_crate, build_standard, check_file, new_crate};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-fn standard(name: &'static str, checked: &CheckedPlugin) -> StandardPlugin {
-    assert_eq!(checked.name, name);
-    StandardPlugin { name, wasm: std::fs::read(&checked.file).expect("it was built").leak(), compiled: None }
+/// From the folder the broker's build script uses: in a run of all tests they are there already.
+fn standard() -> Vec<StandardPlugin> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
+    let built = build_standard(&repository(""), &target, &["waspmq-tag-filter", "waspmq-sql92-filter"]).unwrap();
+    let plugin = |name: &'static str| {
+        let file = built.join(format!("waspmq_{}.wasm", name.replace('-', "_")));
+        assert_eq!(check_file(&file).unwrap().name, name);
+        StandardPlugin { name, wasm: std::fs::read(&file).unwrap().leak(), compiled: None }
+    };
+    vec![plugin("tag-filter"), plugin("sql92-filter")]
 }
 
 #[test]
 fn tags_and_sql() {
-    let tag = build_crate(&repository("plugins/tag-filter")).unwrap();
-    let sql = build_crate(&repository("plugins/sql92-filter")).unwrap();
-    let running = start(vec![standard("tag-filter", &tag), standard("sql92-filter", &sql)], &[]);
+    let running = start(standard(), &[]);
 
     assert!(running.host.prepare(text("TAG", "*")).unwrap().session().keeps_all());
     let tags = running.host.prepare(text("TAG", "TagA || TagB")).unwrap();
@@ -52,7 +58,10 @@ fn a_new_crate_builds_and_serves() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("my-filter");
     new_crate(&dir, "my-filter", &SdkSource::Path(repository("plugin-sdk"))).unwrap();
-    // The versions of this workspace, which are on this machine.
+    // Built where the last run has left the SDK, and with the versions of this workspace, which are on this machine.
+    let target = toml::Value::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/plugins"));
+    std::fs::create_dir(dir.join(".cargo")).unwrap();
+    std::fs::write(dir.join(".cargo/config.toml"), format!("build.target-dir = {target}\n")).unwrap();
     std::fs::copy(repository("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     let built = build_crate(&dir).unwrap();
     assert_eq!((built.name.as_str(), built.version.as_str()), ("my-filter", "0.1.0"));
