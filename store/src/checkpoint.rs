@@ -1,7 +1,8 @@
 //! How far everything had come when it was last known to be on the disk. Two files of one page each: `checkpoint`,
 //! RocketMQ's, holds times; `progress`, ours, holds offsets, so that a restart scans only what may be missing.
 //! Written by the flushing threads after the data they speak of was synced; read by recovery. What must hold: neither
-//! ever claims more than is on the disk. A value that is missing or damaged means "nothing known", which is safe.
+//! ever claims more than is on the disk; a value that is missing or damaged means "nothing known", which is safe.
+//! One note is written by the dispatcher before anything is synced: it counts only while the memory lives that it speaks of.
 
 use std::{
     path::Path,
@@ -16,7 +17,7 @@ use crate::{
     index::IndexMark,
     mapped_file::WordFile,
     offsets::PhysicalOffset,
-    storage::{Blocks, Storage},
+    storage::{Blocks, Life, Storage},
 };
 
 /// Size of either file.
@@ -25,6 +26,10 @@ const FILE_BYTES: u64 = 4096;
 const TIMES_AT: [usize; 3] = [0, 8, 16];
 /// `WASPPROG` in ASCII, at the start of our file.
 const PROGRESS_MAGIC: i64 = 0x5741_5350_5052_4F47;
+/// Where the words of the life are in which the notes of the dispatcher count.
+const LIFE_AT: [usize; 4] = [256, 272, 288, 304];
+/// Where the dispatcher notes in turn how far it is; the older note counts when the newer one is only half written.
+const NOTES_AT: [usize; 2] = [320, 384];
 /// RocketMQ allows for clocks and threads that are this far apart, ms.
 const SLACK_MS: i64 = 3000;
 
@@ -41,6 +46,17 @@ pub(crate) struct Checkpoint {
     clean_end: AtomicI64,
     index_mark: Mutex<Option<IndexMark>>,
     flushing: Mutex<()>,
+    /// `None` where it cannot be told, or once it cannot be relied on.
+    life: Mutex<Option<Life>>,
+}
+
+/// Everything before `end` was in queues and index, whether or not it was on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dispatched {
+    /// In the log.
+    pub(crate) end: PhysicalOffset,
+    /// Where the index ended then; `None` if there was none.
+    pub(crate) index: Option<IndexMark>,
 }
 
 /// What the last run is known to have brought to the disk; `None` where nothing is known.
@@ -54,6 +70,8 @@ pub(crate) struct Progress {
     pub(crate) index: Option<IndexMark>,
     /// The log's end after a clean stop.
     pub(crate) clean_end: Option<PhysicalOffset>,
+    /// How far the dispatcher had come, if the memory it wrote to still lives: the process was killed, no more.
+    pub(crate) dispatched: Option<Dispatched>,
 }
 
 impl Checkpoint {
@@ -74,6 +92,10 @@ impl Checkpoint {
             clean_end: AtomicI64::new(-1),
             index_mark: Mutex::default(),
             flushing: Mutex::new(()),
+            life: Mutex::new(storage.life(&root.join("progress")).unwrap_or_else(|error| {
+                tracing::debug!(%error, "after a kill, more of the log than need be will be looked at");
+                None
+            })),
         };
         // What was known stays known until more is.
         let known = checkpoint.progress();
@@ -97,7 +119,51 @@ impl Checkpoint {
             }
             _ => None,
         };
-        Progress { durable: offset(16), derived: offset(32), index, clean_end: offset(48) }
+        Progress {
+            durable: offset(16),
+            derived: offset(32),
+            index,
+            clean_end: offset(48),
+            dispatched: self.dispatched(),
+        }
+    }
+
+    fn dispatched(&self) -> Option<Dispatched> {
+        let life = self.life()?;
+        let noted = LIFE_AT.map(|at| checked(&self.progress_file, at));
+        if noted != life.map(Some) {
+            return None;
+        }
+        NOTES_AT.into_iter().filter_map(|at| read_note(&self.progress_file, at)).max_by_key(|note| note.end)
+    }
+
+    fn life(&self) -> Option<Life> {
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dispatcher starts at `from`: what it notes from now on counts for as long as this life lasts.
+    pub(crate) fn begin_notes(&self, from: Dispatched) {
+        NOTES_AT.into_iter().for_each(|at| write_note(&self.progress_file, at, from));
+        let life = self.life();
+        for (n, at) in LIFE_AT.into_iter().enumerate() {
+            match life {
+                Some(words) => store_checked(&self.progress_file, at, words[n]),
+                None => self.progress_file.store_i64(at + 8, self.progress_file.load_i64(at)),
+            }
+        }
+    }
+
+    /// Notes how far the dispatcher is; `turn` counts its notes. Costs a few stores to memory.
+    pub(crate) fn note_dispatched(&self, turn: usize, note: Dispatched) {
+        write_note(&self.progress_file, NOTES_AT[turn % NOTES_AT.len()], note);
+    }
+
+    /// The memory can no longer be relied on, as when the disk refused what it held: the notes count no more.
+    pub(crate) fn end_notes(&self) {
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        for at in LIFE_AT {
+            self.progress_file.store_i64(at + 8, self.progress_file.load_i64(at));
+        }
     }
 
     /// The time, ms, before which log and consume queues are complete for certain.
@@ -137,6 +203,8 @@ impl Checkpoint {
 
     /// Queues and index turned out to lack what the log has from `from` on: nothing later is claimed any more.
     pub(crate) fn lower_derived(&self, from: PhysicalOffset) -> Result<(), StoreError> {
+        // The dispatcher's note is of the last run: until it starts again, there is none.
+        NOTES_AT.into_iter().for_each(|at| forget_note(&self.progress_file, at));
         if self.derived.fetch_min(from.0, Ordering::AcqRel) > from.0 {
             self.flush(None)?;
         }
@@ -176,6 +244,35 @@ fn store_checked(file: &WordFile, at: usize, value: i64) {
 fn checked(file: &WordFile, at: usize) -> Option<i64> {
     let value = file.load_i64(at);
     (file.load_i64(at + 8) == !value).then_some(value)
+}
+
+/// Offset, then the index's file and entries, then a seal over the three that is broken while they are written.
+fn write_note(file: &WordFile, at: usize, note: Dispatched) {
+    let index = note.index.map_or((0, 0), |mark| (mark.name as i64, i64::from(mark.entries)));
+    let words = [note.end.0, index.0, index.1];
+    forget_note(file, at);
+    words.into_iter().enumerate().for_each(|(n, word)| file.store_i64(at + n * 8, word));
+    file.store_i64(at + 24, seal(words));
+}
+
+fn forget_note(file: &WordFile, at: usize) {
+    let words = [0, 1, 2].map(|n| file.load_i64(at + n * 8));
+    // Fits neither these words nor, but by chance, those that follow.
+    file.store_i64(at + 24, !seal(words));
+}
+
+fn read_note(file: &WordFile, at: usize) -> Option<Dispatched> {
+    let words = [0, 1, 2].map(|n| file.load_i64(at + n * 8));
+    if file.load_i64(at + 24) != seal(words) || words[0] < 0 {
+        return None;
+    }
+    let entries = u32::try_from(words[2]).ok()?;
+    let index = (words[1] > 0).then_some(IndexMark { name: words[1] as u64, entries });
+    Some(Dispatched { end: PhysicalOffset(words[0]), index })
+}
+
+fn seal(words: [i64; 3]) -> i64 {
+    !(words[0] ^ words[1].rotate_left(21) ^ words[2].rotate_left(42))
 }
 
 fn open_page(storage: &dyn Storage, path: &Path) -> Result<WordFile, StoreError> {
@@ -236,7 +333,37 @@ mod tests {
         checkpoint.log_synced(PhysicalOffset(2000), 9500);
         let progress = open(&storage.power_cut(5)).progress();
         let (end, derived) = (Some(PhysicalOffset(1000)), Some(PhysicalOffset(900)));
-        assert_eq!(progress, Progress { durable: end, derived, index: mark, clean_end: end });
+        assert_eq!(progress, Progress { durable: end, derived, index: mark, clean_end: end, dispatched: None });
+    }
+
+    #[test]
+    fn the_dispatchers_notes_count_after_a_kill_and_not_after_a_reboot() {
+        let storage = storage();
+        let checkpoint = open(&storage);
+        let note = |end, entries| Dispatched {
+            end: PhysicalOffset(end),
+            index: Some(IndexMark { name: 20_231_114_221_320_000, entries }),
+        };
+        checkpoint.flush(None).unwrap();
+        assert_eq!(open(&storage).progress().dispatched, None);
+        checkpoint.begin_notes(note(100, 1));
+        for (turn, end) in [200, 300, 400].into_iter().enumerate() {
+            checkpoint.note_dispatched(turn, note(end, 7));
+        }
+        assert_eq!(open(&storage).progress().dispatched, Some(note(400, 7)));
+        // The newest note is only half there.
+        forget_note(&checkpoint.progress_file, NOTES_AT[0]);
+        assert_eq!(open(&storage).progress().dispatched, Some(note(300, 7)));
+        assert_eq!(open(&storage.power_cut(1)).progress().dispatched, None);
+        checkpoint.end_notes();
+        assert_eq!(open(&storage).progress().dispatched, None);
+        checkpoint.begin_notes(note(100, 1));
+        let again = open(&storage);
+        again.begin_notes(note(500, 9));
+        again.flush(None).unwrap();
+        assert_eq!(open(&storage).progress().dispatched, Some(note(500, 9)));
+        storage.reboot();
+        assert_eq!(open(&storage).progress().dispatched, None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! then rebuilt from the last note on at the next start, and nothing is lost.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,8 +13,15 @@ use std::{
 };
 
 use crate::{
-    checkpoint::Checkpoint, clock::Clock, commit_log::CommitLog, consume_queue::ConsumeQueues, dispatch::Dispatcher,
-    error::StoreError, index::Index, offsets::PhysicalOffset,
+    checkpoint::Checkpoint,
+    clock::Clock,
+    commit_log::CommitLog,
+    consume_queue::ConsumeQueues,
+    dispatch::Dispatcher,
+    error::{AtPath, StoreError},
+    index::Index,
+    offsets::PhysicalOffset,
+    storage::Storage,
 };
 
 /// How long to wait between two rounds (`flushIntervalConsumeQueue`).
@@ -32,13 +40,15 @@ pub(crate) struct Derived {
     stop: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// Synced and noted.
     synced: PhysicalOffset,
     /// The log's end at the last round, and the store time of its newest record then.
     mark: (PhysicalOffset, i64),
     failed: bool,
+    /// What the next round must bring to the disk besides what this process wrote.
+    inherited: Option<(Arc<dyn Storage>, PathBuf)>,
 }
 
 impl Derived {
@@ -57,6 +67,12 @@ impl Derived {
     /// The store was closed properly at `end`, so there is nothing to do yet.
     pub(crate) fn all_synced(&self, end: PhysicalOffset) {
         self.state().synced = end;
+    }
+
+    /// Queues and index below `root` hold entries of a killed process that never were synced: the next round syncs
+    /// everything there.
+    pub(crate) fn sync_all_first(&self, storage: Arc<dyn Storage>, root: PathBuf) {
+        self.state().inherited = Some((storage, root));
     }
 
     /// The thread's work, until [`stop`](Self::stop).
@@ -103,7 +119,14 @@ impl Derived {
         let dispatched = self.dispatcher.position();
         // Before the sync: what comes in meanwhile is not covered.
         let mark = self.index.as_ref().and_then(|index| index.mark());
-        let synced = self.sync_files();
+        let synced = match &state.inherited {
+            Some((storage, root)) => storage.sync_tree(root).at_path("syncing what is below", root),
+            None => Ok(()),
+        };
+        let synced = synced.and_then(|()| self.sync_files());
+        if synced.is_ok() {
+            state.inherited = None;
+        }
         if let Err(error) = &synced {
             state.failed = true;
             tracing::error!(%error, "consume queues or index could not be synced; the next start will rebuild their ends");

@@ -236,6 +236,7 @@ impl Flush {
     fn poison(&self, error: &StoreError) {
         tracing::error!(%error, "the log could not be synced; it takes no more messages until a restart");
         let reason: Arc<str> = error.to_string().into();
+        self.checkpoint.end_notes();
         self.log.refuse(Some(AppendError::Poisoned { reason: Arc::clone(&reason) }));
         self.close(reason);
     }

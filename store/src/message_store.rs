@@ -104,14 +104,14 @@ impl MessageStore {
         let lock = take_lock(storage, root)?;
         let abort = root.join("abort");
         let clean = storage.file_bytes(&abort).at_path("looking at", &abort)?.is_none();
-        let recovery::Recovered { mut parts, checkpoint, report, untouched } =
+        let recovery::Recovered { mut parts, checkpoint, report, untouched, unsynced } =
             recovery::recover(&config, &clock, clean)?;
         storage.write(&abort, std::process::id().to_string().as_bytes()).at_path("writing", &abort)?;
         storage.sync_dir(root).at_path("syncing the folder", root)?;
         parts.log.start_appending()?;
         parts.listener = listener;
         let (log, queues, index) = (Arc::clone(&parts.log), Arc::clone(&parts.queues), parts.index.clone());
-        let dispatcher = Arc::new(Dispatcher::start(Dispatch::new(parts, report.end))?);
+        let dispatcher = Arc::new(Dispatcher::start(Dispatch::new(parts, report.end), Arc::clone(&checkpoint))?);
         let flush = Flush::new(Arc::clone(&log), Arc::clone(&checkpoint), Arc::clone(&clock), &config);
         let derived = Derived::new(
             Arc::clone(&log),
@@ -120,6 +120,9 @@ impl MessageStore {
             Arc::clone(&dispatcher),
             Arc::clone(&checkpoint),
         );
+        if unsynced {
+            derived.sync_all_first(Arc::clone(&config.storage), root.to_owned());
+        }
         if untouched {
             derived.all_synced(report.end);
         }

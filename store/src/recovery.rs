@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    checkpoint::{Checkpoint, Progress},
+    checkpoint::{Checkpoint, Dispatched, Progress},
     clock::Clock,
     commit_log::{CommitLog, Start, physical},
     config::{FlushMode, StoreConfig},
@@ -45,6 +45,8 @@ pub(crate) struct Recovered {
     pub(crate) report: OpenReport,
     /// Everything was in order: nothing was read, cut or dispatched, so nothing needs to be synced.
     pub(crate) untouched: bool,
+    /// Queues and index were found as a killed process left them: some of it may be in memory only.
+    pub(crate) unsynced: bool,
 }
 
 /// Opens all parts and puts them right. `clean` says that the last user of the folder closed it properly.
@@ -69,8 +71,12 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     // Entries that were not synced may be there in part: they are dispatched again.
     let certain = if clean { physical(end) } else { physical(end).min(plan.derived) };
     queues.truncate_to(certain, !clean)?;
-    let trust = match checkpoint.progress() {
+    let progress = checkpoint.progress();
+    let trust = match progress {
         _ if clean => Trust::All,
+        Progress { dispatched: Some(Dispatched { index, .. }), .. } => {
+            Trust::Mark(index.unwrap_or(IndexMark { name: 0, entries: 1 }))
+        }
         // Without a mark there was no index yet.
         Progress { durable: Some(_), index, .. } => Trust::Mark(index.unwrap_or(IndexMark { name: 0, entries: 1 })),
         _ => Trust::Until(checkpoint.index_ms()),
@@ -102,7 +108,8 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         end: physical(end),
     };
     let untouched = clean && scanned.records == 0 && from >= physical(end);
-    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report, untouched })
+    let unsynced = !clean && progress.dispatched.is_some();
+    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report, untouched, unsynced })
 }
 
 /// How many messages can be read.
@@ -134,6 +141,12 @@ impl Plan {
             Progress { clean_end: Some(end), .. } if clean => {
                 let start = Start { offset: at_least_min(end), durable: Some(end.0 as u64), durable_ms: 0 };
                 Ok(Plan { start, derived: end, wipe: false })
+            }
+            // The process was killed, no more: all it wrote is there, but for what it was writing.
+            Progress { durable: Some(durable), dispatched: Some(dispatched), .. } => {
+                let end = dispatched.end;
+                let start = Start { offset: at_least_min(end), durable: Some(durable.0 as u64), durable_ms: 0 };
+                Ok(Plan { start, derived: end, wipe: true })
             }
             Progress { durable: Some(durable), derived, .. } => {
                 let derived = derived.unwrap_or_default().min(durable);

@@ -9,6 +9,7 @@ use waspmq_protocol::message::record::{self, LogEntry, RecordView};
 
 use super::lanes::{Lanes, NewEntry};
 use super::request::{DelayLevels, Wanted};
+use crate::checkpoint::Dispatched;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
 use crate::error::StoreError;
@@ -77,6 +78,11 @@ impl Dispatch {
     /// Everything before this is in queues and index.
     pub(crate) fn position(&self) -> PhysicalOffset {
         self.position
+    }
+
+    /// The same, with the index's end, as it is noted for a restart.
+    pub(crate) fn dispatched(&self) -> Dispatched {
+        Dispatched { end: self.position, index: self.parts.index.as_ref().and_then(|index| index.mark()) }
     }
 
     /// Dispatches everything that can be read now.

@@ -16,6 +16,7 @@ pub(crate) use batch::{Dispatch, DispatchParts};
 pub use request::DelayLevels;
 pub(crate) use request::Wanted;
 
+use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::error::{OpenError, StoreError};
 use crate::offsets::PhysicalOffset;
@@ -39,16 +40,19 @@ pub(crate) struct Dispatcher {
 
 struct Shared {
     log: Arc<CommitLog>,
+    checkpoint: Arc<Checkpoint>,
     position: AtomicI64,
     stop: AtomicBool,
     fault: Mutex<Option<Arc<str>>>,
 }
 
 impl Dispatcher {
-    /// Starts the thread; it goes on where `dispatch` stands.
-    pub(crate) fn start(dispatch: Dispatch) -> Result<Self, OpenError> {
+    /// Starts the thread; it goes on where `dispatch` stands, and notes in the checkpoint how far it is.
+    pub(crate) fn start(dispatch: Dispatch, checkpoint: Arc<Checkpoint>) -> Result<Self, OpenError> {
+        checkpoint.begin_notes(dispatch.dispatched());
         let shared = Arc::new(Shared {
             log: Arc::clone(dispatch.log()),
+            checkpoint,
             position: AtomicI64::new(dispatch.position().0),
             stop: AtomicBool::new(false),
             fault: Mutex::default(),
@@ -106,6 +110,7 @@ impl Shared {
         let mut failures = 0;
         let mut empty_polls = EMPTY_POLLS_MAX;
         let mut last_batch = Instant::now();
+        let mut notes = 0;
         while !self.stop.load(Ordering::Acquire) {
             match dispatch.step() {
                 Ok(0) => {
@@ -118,6 +123,8 @@ impl Shared {
                 }
                 Ok(_) => {
                     self.position.store(dispatch.position().0, Ordering::Release);
+                    self.checkpoint.note_dispatched(notes, dispatch.dispatched());
+                    notes += 1;
                     self.recovered(&mut failures);
                     let now = Instant::now();
                     empty_polls = if now - last_batch < BUSY { 0 } else { EMPTY_POLLS_MAX };

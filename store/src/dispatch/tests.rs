@@ -1,5 +1,6 @@
 //! From the log into queues, index and listeners: order, repetition, transactions, damage, restarts.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -214,7 +215,10 @@ fn more_queues_than_are_kept_at_hand() {
 #[test]
 fn the_thread_follows_appends_and_ends_when_told() {
     let rig = Rig::new();
-    let dispatcher = Dispatcher::start(rig.dispatch_from(PhysicalOffset(0))).unwrap();
+    let root = Path::new("/store");
+    rig.storage.create_dir(root).unwrap();
+    let checkpoint = Arc::new(Checkpoint::open(&*rig.storage, root).unwrap());
+    let dispatcher = Dispatcher::start(rig.dispatch_from(PhysicalOffset(0)), checkpoint).unwrap();
     let queue = rig.queues.queue("A", 0);
     for n in 0..200 {
         let end = rig.append(&queue, n.to_string().as_bytes(), b"").end;

@@ -14,9 +14,9 @@ use std::{
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, flock, syncfs};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, SeekFrom, StatxFlags, fallocate, fcntl_lock, flock, syncfs};
 
-use super::{Backing, Blocks, Entry, Memory, Region, Storage};
+use super::{Backing, Blocks, Entry, Life, Memory, Region, Storage};
 
 /// Files of the operating system.
 #[derive(Debug, Default)]
@@ -143,6 +143,10 @@ impl Storage for DiskStorage {
         Ok(syncfs(&File::open(dir)?)?)
     }
 
+    fn life(&self, path: &Path) -> io::Result<Option<Life>> {
+        life_of(path)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         // The first holds off another store in this process, the second (which Java uses too) another process.
@@ -153,6 +157,23 @@ impl Storage for DiskStorage {
         }
         Ok(Box::new(file))
     }
+}
+
+/// The running kernel's own name for this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// `STATX_MNT_ID_UNIQUE` (since Linux 6.8): unlike the older id, one that no later mount is given again.
+const MNT_ID_UNIQUE: u32 = 0x4000;
+
+/// This boot, this mount, this file on it.
+fn life_of(path: &Path) -> io::Result<Option<Life>> {
+    let Ok(boot) = fs::read_to_string(BOOT_ID) else { return Ok(None) };
+    let Ok(boot) = u128::from_str_radix(&boot.trim().replace('-', ""), 16) else { return Ok(None) };
+    let asked = StatxFlags::INO | StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
+    let found = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), asked)?;
+    if found.stx_mask & MNT_ID_UNIQUE == 0 {
+        return Ok(None);
+    }
+    Ok(Some([(boot >> 64) as i64, boot as i64, found.stx_mnt_id as i64, found.stx_ino as i64]))
 }
 
 /// POSIX locks say "held" with either of two codes.
@@ -260,6 +281,17 @@ impl Backing for DiskBacking {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_keeps_its_life_and_a_copy_has_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("progress"), dir.path().join("copy"));
+        fs::write(&path, b"x").unwrap();
+        fs::copy(&path, &copy).unwrap();
+        let life = DiskStorage.life(&path).unwrap();
+        assert_eq!(DiskStorage.life(&path).unwrap(), life);
+        assert!(life.is_none() || DiskStorage.life(&copy).unwrap() != life);
+    }
 
     #[test]
     fn a_second_lock_on_a_folder_is_refused_until_the_first_is_dropped() {

@@ -10,18 +10,18 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
     time::SystemTime,
 };
 
-use super::{Backing, Blocks, Entry, Memory, Region, Storage};
+use super::{Backing, Blocks, Entry, Life, Memory, Region, Storage};
 
 /// What a disk writes as one: a power cut keeps or loses this much of what was not synced.
 const SECTOR_BYTES: usize = 512;
 
 /// Files in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStorage {
     disk: Arc<Mutex<Disk>>,
     fail_syncs: Arc<AtomicBool>,
@@ -35,6 +35,14 @@ struct Disk {
     /// The names a power cut keeps, with the file each stands for.
     durable: BTreeMap<PathBuf, Arc<Bytes>>,
     room: Option<u64>,
+    /// Changes when what was not synced may be lost.
+    life: i64,
+}
+
+/// Every disk of the process, and every power cut, has a life of its own.
+fn new_life() -> i64 {
+    static LIVES: AtomicI64 = AtomicI64::new(1);
+    LIVES.fetch_add(1, Ordering::Relaxed)
 }
 
 /// One file: what programs see, and what is on the disk.
@@ -67,10 +75,22 @@ fn not_found(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", path.display()))
 }
 
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryStorage {
     /// An empty disk without limits.
     pub fn new() -> Self {
-        Self::default()
+        let disk = Disk { life: new_life(), ..Disk::default() };
+        Self { disk: Arc::new(Mutex::new(disk)), fail_syncs: Arc::default(), locks: Arc::default() }
+    }
+
+    /// As after a reboot that lost nothing: whoever opens the disk next can rely on nothing but what was synced.
+    pub fn reboot(&self) {
+        lock(&self.disk).life = new_life();
     }
 
     /// From now on every sync fails (or works again).
@@ -88,7 +108,7 @@ impl MemoryStorage {
     pub fn power_cut(&self, seed: u64) -> MemoryStorage {
         let disk = lock(&self.disk);
         let mut random = seed;
-        let mut after = Disk { dirs: disk.dirs.clone(), ..Disk::default() };
+        let mut after = Disk { dirs: disk.dirs.clone(), life: new_life(), ..Disk::default() };
         for (path, file) in &disk.durable {
             let mut bytes = lock(&file.durable).clone();
             for (sector, kept) in bytes.chunks_mut(SECTOR_BYTES).enumerate() {
@@ -103,7 +123,7 @@ impl MemoryStorage {
             after.files.insert(path.clone(), Arc::clone(&file));
             after.durable.insert(path.clone(), file);
         }
-        MemoryStorage { disk: Arc::new(Mutex::new(after)), ..MemoryStorage::default() }
+        MemoryStorage { disk: Arc::new(Mutex::new(after)), ..MemoryStorage::new() }
     }
 
     fn file(&self, path: &Path) -> io::Result<Arc<Bytes>> {
@@ -274,6 +294,10 @@ impl Storage for MemoryStorage {
             disk.durable.insert(path.clone(), Arc::clone(file));
         }
         Ok(())
+    }
+
+    fn life(&self, _path: &Path) -> io::Result<Option<Life>> {
+        Ok(Some([lock(&self.disk).life, 0, 0, 0]))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {

@@ -39,6 +39,9 @@ pub enum Blocks {
     Sparse,
 }
 
+/// See [`Storage::life`].
+pub type Life = [i64; 4];
+
 /// Files and folders. Paths are absolute or relative to the process, as with `std::fs`.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// Creates a folder and its parents; fine if it is there.
@@ -75,6 +78,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Writes everything below a folder to the disk, names and bytes, in one go: what many single syncs would cost far
     /// more for. May write more than that, up to the whole file system.
     fn sync_tree(&self, dir: &Path) -> io::Result<()>;
+    /// Names the life of the memory that stands before the disk, as far as it concerns this file: while two answers are
+    /// equal, whatever was written to files beside it in between can be read, also by another process, synced or not.
+    /// A power cut, a reboot, a new mount or a copy of the file gives another name. `None`: that cannot be told here.
+    fn life(&self, path: &Path) -> io::Result<Option<Life>>;
     /// Takes the exclusive lock on a file (made if need be, never emptied), held until the value is dropped.
     /// `WouldBlock` if another process, or another store of this process, holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use waspmq_store::{OpenError, PhysicalOffset, storage::Storage};
+use waspmq_store::{Item, Items, KeyQuery, OpenError, PhysicalOffset, storage::Storage};
 
-use crate::rig::{FILE_BYTES, ROOT, Rig, append, bodies, settle, wait_durable};
+use crate::rig::{FILE_BYTES, ROOT, Rig, append, bodies, one, settle, wait_durable};
 
 const RECORD_BYTES: i64 = 91 + 1 + 10 + 100;
 
@@ -23,8 +23,9 @@ fn expected(count: u8) -> Vec<Vec<u8>> {
     (0..count).map(|at| vec![at; 100]).collect()
 }
 
-/// Changes bytes of a file behind the store's back.
+/// Changes bytes of a file behind the store's back, as only a power cut or a bad disk does.
 fn patch(rig: &Rig, name: &str, at: usize, bytes: &[u8]) {
+    rig.storage.reboot();
     let path = Path::new(ROOT).join(name);
     let mut content = rig.storage.read(&path).unwrap();
     content[at..at + bytes.len()].copy_from_slice(bytes);
@@ -65,6 +66,52 @@ fn after_a_kill_everything_is_there_and_offsets_go_on() {
     assert_eq!(append(&again, "T", 0, &[60; 100]).unwrap().first_queue_offset.0, 60);
     settle(&again);
     assert_eq!(bodies(&again, "T", 0), expected(61));
+}
+
+#[test]
+fn after_a_kill_nothing_that_was_dispatched_is_read_again() {
+    for reboot in [false, true] {
+        let rig = filled(60);
+        rig.open().shutdown();
+        let store = rig.open();
+        append(&store, "T", 0, &[60; 100]).unwrap();
+        settle(&store);
+        let end = store.stats().max_offset;
+        drop(store);
+        if reboot {
+            rig.storage.reboot();
+        }
+        let report = rig.open().open_report().clone();
+        assert_eq!((report.messages, report.end), (61, end));
+        // After a reboot what was not synced may be lost, so it is read again.
+        assert_eq!(report.recovered_records, u64::from(reboot));
+    }
+}
+
+#[test]
+fn after_many_kills_each_key_is_found_once() {
+    let rig = Rig::new();
+    let mut expected = Vec::new();
+    for life in 0..20u8 {
+        let store = rig.open();
+        for at in 0..7u8 {
+            let queue = store.queue("T", 0);
+            let item = Item { flag: 0, body: &[life, at], properties: b"KEYS\x01same\x02" };
+            let mut out = Vec::new();
+            store.append(&[one(&queue, Items::One(item))], &mut out);
+            out.pop().unwrap().unwrap();
+            expected.push(vec![life, at]);
+        }
+        if life % 3 > 0 {
+            settle(&store);
+        }
+        drop(store);
+    }
+    let store = rig.open();
+    assert_eq!(bodies(&store, "T", 0), expected);
+    let query = KeyQuery { topic: "T", key: "same", count_max: 1000, begin_ms: 0, end_ms: i64::MAX };
+    let found = store.query(&query).unwrap();
+    assert_eq!(found.records.len(), expected.len());
 }
 
 #[test]
