@@ -251,7 +251,7 @@ pub(crate) fn tail(log: &Path) -> String {
 }
 
 /// Our program of that name: beside `WASPMQ_BROKER_BIN`, else built once by the cargo that runs the tests.
-pub fn binary(program: &str) -> Result<PathBuf> {
+pub(crate) fn binary(program: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     if let Some(broker) = std::env::var_os("WASPMQ_BROKER_BIN") {
         return Ok(PathBuf::from(broker).with_file_name(program));

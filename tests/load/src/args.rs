@@ -44,6 +44,8 @@ pub enum VerifyCommand {
     Check(VerifyCheckArgs),
     /// Both, one after the other.
     Run(VerifySendArgs),
+    /// Send and, at the same time, read through a filter; then compare both with everything that is stored.
+    Filtered(VerifyFilteredArgs),
 }
 
 /// Where to send to or read from.
@@ -246,6 +248,26 @@ pub struct VerifySendArgs {
     /// were in flight together (a broker with several sending threads does not promise that).
     #[arg(long)]
     pub strict_order: bool,
+}
+
+/// `mqbench verify filtered`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyFilteredArgs {
+    /// What is sent.
+    #[command(flatten)]
+    pub send: VerifySendArgs,
+    /// How it is read.
+    #[command(flatten)]
+    pub pull: PullArgs,
+    /// Property NAME=N: the messages carry 0 to N-1 in turn.
+    #[arg(long, value_parser = property)]
+    pub property: (String, u32),
+    /// The one value of that property which the expression lets through.
+    #[arg(long)]
+    pub keeps: u32,
+    /// End sending when standard input ends, if that comes before the time is over.
+    #[arg(long)]
+    pub until_eof: bool,
 }
 
 /// `mqbench verify check`.

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Verify(VerifyCommand::Send(args)) => verify::send::run(args, json),
         Command::Verify(VerifyCommand::Check(args)) => verify::run_check(args, json),
         Command::Verify(VerifyCommand::Run(args)) => verify::run_both(args, json),
+        Command::Verify(VerifyCommand::Filtered(args)) => verify::filtered::run(args, json),
         Command::NullServer(args) => null_server::run(args),
     };
     match done {

@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use waspmq_tests::broker::{BrokerUnderTest, binary, clients_folder};
+use anyhow::{Result, ensure};
+use waspmq_tests::broker::BrokerUnderTest;
+use waspmq_tests::region_filter;
 use waspmq_tests::scene::{Member, PATIENCE, Plan, Scene, texts};
 use waspmq_tests::wire;
 
@@ -18,16 +17,19 @@ const QUEUES: i32 = 4;
 const LIVE_WITHIN: Duration = Duration::from_secs(15);
 
 /// The example's rule, and what its second version makes of it: the region may be written in any letters.
-const RULE: [&str; 2] = [
+const RULE: (&str, &str) = (
     "(message.prop(\"region\") == Some(region)).into()",
     "message.prop(\"region\").is_some_and(|it| it.eq_ignore_ascii_case(region)).into()",
-];
+);
 
 /// README's "A filter of your own", then every turn that the file of a plugin can take.
 pub(crate) fn own_filter(scene: &Scene, broker: &mut BrokerUnderTest) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let builds =
-        [build_example(&folder.path().join("v1"), None)?, build_example(&folder.path().join("v2"), Some("0.2.0"))?];
+    let second = [("version = \"0.1.0\"", "version = \"0.2.0\""), RULE];
+    let builds = [
+        region_filter::build(&folder.path().join("v1"), &[])?,
+        region_filter::build(&folder.path().join("v2"), &second)?,
+    ];
     let topic = scene.topic("topic", QUEUES)?;
     // A Java consumer whose start failed still takes its share of the group's queues: it gets a group of its own.
     let early = Plan::new(&scene.unique("early")).sql(&topic, "wasm:region-filter(hz)");
@@ -54,7 +56,7 @@ pub(crate) fn own_filter(scene: &Scene, broker: &mut BrokerUnderTest) -> Result<
 /// outlived a restart of the broker, and the file comes after that.
 pub(crate) fn plugin_comes_late(scene: &Scene, broker: &mut BrokerUnderTest) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let build = build_example(&folder.path().join("v1"), None)?;
+    let build = region_filter::build(&folder.path().join("v1"), &[])?;
     let topic = scene.topic("topic", QUEUES)?;
     let plan = Plan::new(&scene.unique("group")).sql(&topic, "wasm:region-filter(hz)");
     let mut story = Story::new(scene, broker, topic, plan)?;
@@ -195,32 +197,4 @@ impl<'a> Story<'a> {
         self.copies_in_the_plugin(build)?;
         self.consumer_has(consumer, &["hz", "HZ"])
     }
-}
-
-/// Copies the example to `dir`, makes `version` of it if one is named, and builds it as README says: run where the
-/// repository is. The builds of all clients share one folder.
-fn build_example(dir: &Path, version: Option<&str>) -> Result<PathBuf> {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _turn = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let repository = clients_folder().join("../..");
-    let example = repository.join("examples/plugins/region-filter");
-    fs::create_dir_all(dir.join("src"))?;
-    let [mut manifest, lock, mut library] =
-        ["Cargo.toml", "Cargo.lock", "src/lib.rs"].map(|file| fs::read_to_string(example.join(file)));
-    if let Some(version) = version {
-        manifest = manifest.map(|text| text.replace("version = \"0.1.0\"", &format!("version = \"{version}\"")));
-        library = library.map(|text| text.replace(RULE[0], RULE[1]));
-        ensure!(library.as_ref().is_ok_and(|text| text.contains(RULE[1])), "the example has another rule now");
-    }
-    for (file, text) in [("Cargo.toml", manifest), ("Cargo.lock", lock), ("src/lib.rs", library)] {
-        fs::write(dir.join(file), text.with_context(|| format!("{file} of the example"))?)?;
-    }
-    let mut command = Command::new(binary("broker")?);
-    command.args(["plugin", "build"]).arg(dir).current_dir(&repository);
-    command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins"));
-    let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    ensure!(said.contains("a broker would take it"), "{said}");
-    Ok(dir.join("region-filter.wasm"))
 }

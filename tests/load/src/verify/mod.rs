@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod check;
+pub mod filtered;
 pub mod journal;
 pub mod send;
 
@@ -42,13 +43,14 @@ pub fn run_check(args: &VerifyCheckArgs, json: bool) -> Result<bool, LoadError> 
     let (namesrv, broker, topic) = (args.namesrv.clone(), args.broker.clone(), journal.topic.clone());
     let target = TargetArgs { namesrv, broker, topic, queues, no_create: true };
     let mut checker = Checker::new(journal);
-    read_everything(&target, &mut checker)?;
+    read_everything(&target, |broker, queue, record| checker.record(broker, queue, record))?;
     let findings = checker.finish(args.strict_order);
     print(&findings, &args.journal, json);
     Ok(findings.is_clean())
 }
 
-fn read_everything(target: &TargetArgs, checker: &mut Checker) -> Result<(), LoadError> {
+/// Reads the whole topic without a filter: broker, queue and record to `take`.
+fn read_everything(target: &TargetArgs, mut take: impl FnMut(&str, i32, &[u8])) -> Result<(), LoadError> {
     let plan = PullPlan {
         topic: target.topic.clone(),
         group: "mqbench-verify".to_owned(),
@@ -67,7 +69,7 @@ fn read_everything(target: &TargetArgs, checker: &mut Checker) -> Result<(), Loa
                 let mut rest = pulled.records;
                 for size in record_sizes(pulled.records) {
                     let (record, after) = rest.split_at(size.unwrap_or(rest.len()));
-                    checker.record(&lane.broker, pulled.queue, record);
+                    take(&lane.broker, pulled.queue, record);
                     rest = after;
                 }
                 refusal = (pulled.code, pulled.remark.to_owned());
