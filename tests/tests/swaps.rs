@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: what fails here shall fail loudly")]
 
 use std::fs;
+use std::ops::Range;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -83,26 +84,34 @@ fn full_load_does_not_notice_swaps() {
     assert_eq!(said.matches(LIVE).count(), swaps + 1);
     assert_eq!(report["send"]["errors"], serde_json::json!({}));
 
-    let slowest: Vec<(u64, u64)> = serde_json::from_value(report["slowest_acks"].clone()).unwrap();
-    let near = |at: u64| windows.iter().any(|window| window.contains(&at));
-    let most =
-        |around: bool| slowest.iter().filter(|(at, _)| near(*at) == around).map(|(_, us)| *us).max().unwrap_or(0);
     took.sort();
     println!(
-        "{swaps} swaps at {:.0} sends/s: {} acknowledged, {} of {} kept messages received, none lost or doubled",
+        "{swaps} swaps; from copy to live: median {:.0?}, longest {:.0?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    tell(&report, &windows);
+    broker.finish().unwrap();
+}
+
+/// What the load saw, and its longest waits around the swaps and between them.
+fn tell(report: &Value, windows: &[Range<u64>]) {
+    println!(
+        "{:.0} sends/s: {} acknowledged, {} of {} kept messages received, none lost or doubled",
         report["send"]["messages_per_second"].as_f64().unwrap(),
         report["stored"]["acknowledged"],
         report["filter"]["received"],
         report["filter"]["wanted"],
     );
+    let slowest: Vec<(u64, u64)> = serde_json::from_value(report["slowest_acks"].clone()).unwrap();
+    let near = |at: u64| windows.iter().any(|window| window.contains(&at));
+    let waits = |around: bool| slowest.iter().filter(move |(at, _)| near(*at) == around).map(|(_, us)| *us);
+    let most = |around: bool| waits(around).max().unwrap_or(0) as f64 / 1000.0;
     println!(
-        "from copy to live: median {:.0?}, longest {:.0?}; longest wait for an acknowledgement: {:.1} ms around swaps, {:.1} ms between them",
-        took[took.len() / 2],
-        took[took.len() - 1],
-        most(true) as f64 / 1000.0,
-        most(false) as f64 / 1000.0,
+        "longest wait for an acknowledgement: {:.1} ms around swaps, {:.1} ms between them",
+        most(true),
+        most(false)
     );
-    broker.finish().unwrap();
 }
 
 fn unix_ms() -> u64 {
