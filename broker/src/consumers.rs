@@ -33,6 +33,27 @@ pub struct ConsumerGroup {
     pub consume_from_where: ConsumeFromWhere,
     members: HashMap<u64, Member>,
     subscriptions: HashMap<String, Subscription>,
+    /// Which subscriptions these are, in the words of the member that told them last; 0 when it has none.
+    fingerprint: i32,
+}
+
+/// How a heartbeat speaks of subscriptions.
+#[derive(Clone, Copy)]
+pub struct Told {
+    /// Stands for all of them; 0 in the first version of the heartbeat.
+    pub fingerprint: i32,
+    /// They are left out: those with this fingerprint hold.
+    pub left_out: bool,
+}
+
+/// What a heartbeat changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beaten {
+    /// The other members must rebalance: a member joined, or a topic came or went. A changed expression alone is no
+    /// reason.
+    pub rebalance: bool,
+    /// The group's subscriptions were not those that the heartbeat stands for: the client shall tell them in full.
+    pub subscriptions_differed: bool,
 }
 
 impl ConsumerGroup {
@@ -59,10 +80,9 @@ impl Consumers {
         Self { filters, groups: Mutex::default() }
     }
 
-    /// Takes a heartbeat of a member. Returns whether the other members must rebalance: a member joined, or a
-    /// topic came or went. A changed expression alone is no reason.
-    pub fn beat(&self, data: &ConsumerData, member: Member) -> bool {
-        let fresh = self.fresh_subscriptions(data);
+    /// Takes a heartbeat of a member.
+    pub fn beat(&self, data: &ConsumerData, told: Told, member: Member) -> Beaten {
+        let fresh = if told.left_out { Vec::new() } else { self.fresh_subscriptions(data) };
         let mut groups = self.lock();
         let group = groups.entry(data.group_name.clone()).or_insert_with(|| ConsumerGroup {
             consume_type: data.consume_type,
@@ -70,11 +90,17 @@ impl Consumers {
             consume_from_where: data.consume_from_where,
             members: HashMap::new(),
             subscriptions: HashMap::new(),
+            fingerprint: 0,
         });
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.consume_from_where = data.consume_from_where;
         let joined = group.members.insert(member.connection.id(), member).is_none();
+        let subscriptions_differed = told.fingerprint == 0 || told.fingerprint != group.fingerprint;
+        if told.left_out {
+            return Beaten { rebalance: joined, subscriptions_differed };
+        }
+        group.fingerprint = told.fingerprint;
         let mut topics_changed = false;
         for subscription in fresh {
             topics_changed |= group.subscriptions.insert(subscription.data.topic.clone(), subscription).is_none();
@@ -83,7 +109,7 @@ impl Consumers {
         let before = group.subscriptions.len();
         group.subscriptions.retain(|topic, _| wanted(topic));
         topics_changed |= group.subscriptions.len() != before;
-        joined || topics_changed
+        Beaten { rebalance: joined || topics_changed, subscriptions_differed }
     }
 
     /// The subscriptions of a heartbeat that are new or newer than what is known, their filters prepared. Made

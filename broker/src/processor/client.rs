@@ -8,14 +8,16 @@ use waspmq_protocol::body::consumer_list::ConsumerList;
 use waspmq_protocol::body::heartbeat::{ConsumerData, HeartbeatData};
 use waspmq_protocol::code::ResponseCode;
 use waspmq_protocol::command::{Command, CommandHeader, RemotingCommand};
-use waspmq_protocol::header::{GetConsumerListByGroupRequestHeader, UnregisterClientRequestHeader};
+use waspmq_protocol::header::{
+    GetConsumerListByGroupRequestHeader, HeartbeatResponseHeader, UnregisterClientRequestHeader,
+};
 use waspmq_protocol::java_json;
 use waspmq_protocol::name;
 use waspmq_remoting::Connection;
 use waspmq_store::clock::Clock;
 
 use super::refusal::Refusal;
-use crate::consumers::Consumers;
+use crate::consumers::{Consumers, Told};
 use crate::filter::{Filters, PreparedFilter};
 use crate::member::Member;
 use crate::notify;
@@ -61,24 +63,31 @@ impl Clients {
         for producer in &data.producer_data_set {
             self.producers.beat(&producer.group_name, member.clone());
         }
+        let fingerprint = data.heartbeat_fingerprint.unwrap_or(0);
+        let told = Told { fingerprint, left_out: fingerprint != 0 && data.without_sub == Some(true) };
+        let mut differed = fingerprint == 0;
         for consumer in &data.consumer_data_set {
-            self.consumer_beat(consumer, member.clone());
+            differed |= self.consumer_beat(consumer, told, member.clone());
         }
-        Ok(RemotingCommand::response(ResponseCode::SUCCESS))
+        let response = HeartbeatResponseHeader { is_support_heart_beat_v2: Some(true), is_sub_change: Some(differed) };
+        Ok(RemotingCommand::response(ResponseCode::SUCCESS).with_header(&response))
     }
 
-    fn consumer_beat(&self, data: &ConsumerData, member: Member) {
+    /// Returns whether the group's subscriptions were not those that the heartbeat stands for.
+    fn consumer_beat(&self, data: &ConsumerData, told: Told, member: Member) -> bool {
         let group = &data.group_name;
         // A group that may not exist is passed over: the heartbeat also speaks for others.
-        let Some(config) = self.groups.get_or_create(group, member.last_beat_ms) else { return };
+        let Some(config) = self.groups.get_or_create(group, member.last_beat_ms) else { return false };
         let retry = name::retry_topic(group);
         if config.retry_queue_nums > 0 && self.topics.get(&retry).is_none() {
             self.topics.create_for_group(&retry, config.retry_queue_nums, member.last_beat_ms);
             self.registration.topics_changed();
         }
-        if self.consumers.beat(data, member) && self.notify_changes && config.notify_consumer_ids_changed_enable {
+        let beaten = self.consumers.beat(data, told, member);
+        if beaten.rebalance && self.notify_changes && config.notify_consumer_ids_changed_enable {
             notify::members_changed(&self.consumers, group);
         }
+        beaten.subscriptions_differed
     }
 
     /// UNREGISTER_CLIENT.

@@ -113,10 +113,10 @@ impl Router {
     fn administer(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
         match command.request_code() {
             RequestCode::DELETE_TOPIC_IN_BROKER => self.topics.delete(command),
-            RequestCode::GET_ALL_TOPIC_CONFIG => Ok(self.topics.all()),
+            RequestCode::GET_ALL_TOPIC_CONFIG => self.topics.all(command),
             RequestCode::GET_TOPIC_CONFIG => self.topics.one(command),
             RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => self.groups.update(command),
-            RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => Ok(self.groups.all()),
+            RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.groups.all(command),
             RequestCode::DELETE_SUBSCRIPTIONGROUP => self.groups.delete(command),
             RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => self.groups.one(command),
             unknown => {

@@ -27,7 +27,8 @@ impl QueryMessages {
     /// QUERY_MESSAGE. The index knows keys by their hash: the client compares the keys themselves.
     ///
     /// # Errors
-    /// When nothing is found.
+    /// When the header is incomplete or the store cannot be read. That nothing is found is an answer like others: it says
+    /// how far the index is.
     pub fn by_key(&self, command: &Command<'_>, replies: &mut Replies) -> Result<(), Refusal> {
         let header = QueryMessageRequestHeader::decode(&command.ext)?;
         let unique = command.ext.get("_UNIQUE_KEY_QUERY").is_some_and(|value| value.eq_str("true"));
@@ -40,14 +41,14 @@ impl QueryMessages {
             end_ms: header.end_timestamp,
         };
         let found = self.store.query(&query)?;
-        if found.records.is_empty() {
-            let remark = "can not find message, maybe time range not correct";
-            return Err(Refusal::new(ResponseCode::QUERY_NOT_FOUND, remark));
-        }
-        let Some(head) = replies.reply(ReplyTo::of(command), ResponseCode::SUCCESS) else { return Ok(()) };
-        head.ext_i64("indexLastUpdateTimestamp", found.index_last_update_timestamp)
-            .ext_i64("indexLastUpdatePhyoffset", found.index_last_update_physical_offset.0)
-            .finish(found.records.iter().map(Bytes::len).sum());
+        let nothing = found.records.is_empty();
+        let code = if nothing { ResponseCode::QUERY_NOT_FOUND } else { ResponseCode::SUCCESS };
+        let Some(head) = replies.reply(ReplyTo::of(command), code) else { return Ok(()) };
+        let head = head
+            .ext_i64("indexLastUpdateTimestamp", found.index_last_update_timestamp)
+            .ext_i64("indexLastUpdatePhyoffset", found.index_last_update_physical_offset.0);
+        let head = if nothing { head.remark("can not find message, maybe time range not correct") } else { head };
+        head.finish(found.records.iter().map(Bytes::len).sum());
         for record in found.records {
             replies.push_body(record);
         }

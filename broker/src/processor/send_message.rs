@@ -72,7 +72,6 @@ struct BatchItem<'a> {
     flag: i32,
     body: &'a [u8],
     properties: Range<usize>,
-    unique_key: Range<usize>,
 }
 
 impl SendMessages {
@@ -125,12 +124,7 @@ impl SendMessages {
             let start = batch.arena.len();
             batch.arena.extend_from_slice(item.properties);
             let properties = self.entries.complete(&mut batch.arena, start, || self.unique_ids.next());
-            batch.items.push(BatchItem {
-                flag: item.flag,
-                body: item.body,
-                properties: properties.block,
-                unique_key: properties.unique_key,
-            });
+            batch.items.push(BatchItem { flag: item.flag, body: item.body, properties: properties.block });
         }
         if batch.items.len() == first {
             return Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, "the batch holds no message"));
@@ -185,11 +179,9 @@ impl SendMessages {
         (appended, ids): (&Appended, &str),
         replies: &mut Replies,
     ) {
-        let text = |range: &Range<usize>| std::str::from_utf8(&batch.arena[range.clone()]).unwrap_or_default();
-        let transaction_id = match batch.items.get(pending.items.clone()).and_then(|items| items.first()) {
-            Some(first) => text(&first.unique_key),
-            None => text(&pending.properties.unique_key),
-        };
+        let unique_key = std::str::from_utf8(&batch.arena[pending.properties.unique_key.clone()]).ok();
+        // A key that was made for a whole batch is on none of its messages.
+        let transaction_id = unique_key.filter(|_| pending.items.is_empty() || !pending.properties.key_made);
         let sent = SentReply {
             message_ids: ids,
             queue_id: pending.target.queue_id,

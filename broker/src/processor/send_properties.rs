@@ -13,6 +13,8 @@ pub struct SendProperties {
     pub block: Range<usize>,
     /// The value of UNIQ_KEY: the id by which users know the message.
     pub unique_key: Range<usize>,
+    /// The client set no UNIQ_KEY: it was made here.
+    pub key_made: bool,
     /// What kind of message the properties make it.
     pub kind: MessageKind,
     /// `WAIT=false`: the producer does not want to wait until the message is durable.
@@ -76,7 +78,8 @@ impl BrokerEntries {
             read = end + 1;
         }
         arena.truncate(write);
-        if found.unique_key.is_empty() {
+        found.key_made = found.unique_key.is_empty();
+        if found.key_made {
             arena.extend_from_slice(property::UNIQ_KEY.as_bytes());
             arena.push(NAME_END);
             let value = arena.len();

@@ -20,8 +20,8 @@ pub struct SentReply<'a> {
     pub queue_id: i32,
     /// Queue offset of the (first) message.
     pub queue_offset: i64,
-    /// The message's unique key.
-    pub transaction_id: &'a str,
+    /// The message's unique key; of a batch, the one that the client gave the whole of it, if it did.
+    pub transaction_id: Option<&'a str>,
     /// Region and trace switch.
     pub marks: &'a ReplyMarks,
 }
@@ -29,23 +29,25 @@ pub struct SentReply<'a> {
 impl SentReply<'_> {
     /// Completes a head with the fields of this answer.
     pub fn write(&self, head: HeadWriter<'_>) {
-        head.ext_str("msgId", self.message_ids)
+        let mut head = head
+            .ext_str("msgId", self.message_ids)
             .ext_i64("queueId", i64::from(self.queue_id))
-            .ext_i64("queueOffset", self.queue_offset)
-            .ext_str("transactionId", self.transaction_id)
-            .ext_str("MSG_REGION", &self.marks.region)
-            .ext_str("TRACE_ON", self.marks.trace_on)
-            .finish(0);
+            .ext_i64("queueOffset", self.queue_offset);
+        if let Some(id) = self.transaction_id {
+            head = head.ext_str("transactionId", id);
+        }
+        head.ext_str("MSG_REGION", &self.marks.region).ext_str("TRACE_ON", self.marks.trace_on).finish(0);
     }
 
     /// The same answer as a command.
     pub fn to_command(&self) -> RemotingCommand {
-        RemotingCommand::response(ResponseCode::SUCCESS)
+        let mut command = RemotingCommand::response(ResponseCode::SUCCESS)
             .with_ext("msgId", self.message_ids)
             .with_ext("queueId", self.queue_id.to_string())
-            .with_ext("queueOffset", self.queue_offset.to_string())
-            .with_ext("transactionId", self.transaction_id)
-            .with_ext("MSG_REGION", self.marks.region.as_str())
-            .with_ext("TRACE_ON", self.marks.trace_on)
+            .with_ext("queueOffset", self.queue_offset.to_string());
+        if let Some(id) = self.transaction_id {
+            command = command.with_ext("transactionId", id);
+        }
+        command.with_ext("MSG_REGION", self.marks.region.as_str()).with_ext("TRACE_ON", self.marks.trace_on)
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use waspmq_protocol::body::subscription_group::SubscriptionGroupConfig;
 use waspmq_protocol::code::ResponseCode;
 use waspmq_protocol::command::{Command, CommandHeader, RemotingCommand};
-use waspmq_protocol::header::{DeleteSubscriptionGroupRequestHeader, GetSubscriptionGroupConfigRequestHeader};
+use waspmq_protocol::header::{
+    DeleteSubscriptionGroupRequestHeader, GetAllSubscriptionGroupRequestHeader, GetSubscriptionGroupConfigRequestHeader,
+};
 use waspmq_protocol::java_json;
 use waspmq_protocol::name;
 use waspmq_store::clock::Clock;
@@ -39,12 +41,18 @@ impl GroupAdmin {
         Ok(RemotingCommand::response(ResponseCode::SUCCESS))
     }
 
-    /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
-    pub fn all(&self) -> RemotingCommand {
+    /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG. Who asks for a part of the groups is told how many there are, and gets them all.
+    ///
+    /// # Errors
+    /// When a field is no number.
+    pub fn all(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
+        let header = GetAllSubscriptionGroupRequestHeader::decode(&command.ext)?;
         let table = self.groups.snapshot();
-        RemotingCommand::response(ResponseCode::SUCCESS)
-            .with_ext("totalGroupNum", table.subscription_group_table.len().to_string())
-            .with_body(java_json::to_vec(&table))
+        let mut response = RemotingCommand::response(ResponseCode::SUCCESS);
+        if header.group_seq.is_some() {
+            response = response.with_ext("totalGroupNum", table.subscription_group_table.len().to_string());
+        }
+        Ok(response.with_body(java_json::to_vec(&table)))
     }
 
     /// DELETE_SUBSCRIPTIONGROUP. A group that is not there is as good as deleted.

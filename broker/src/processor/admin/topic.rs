@@ -7,7 +7,9 @@ use std::sync::Arc;
 use waspmq_protocol::body::topic_config::{PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, TopicFilterType};
 use waspmq_protocol::code::ResponseCode;
 use waspmq_protocol::command::{Command, CommandHeader, RemotingCommand};
-use waspmq_protocol::header::{CreateTopicRequestHeader, DeleteTopicRequestHeader, GetTopicConfigRequestHeader};
+use waspmq_protocol::header::{
+    CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader, GetTopicConfigRequestHeader,
+};
 use waspmq_protocol::java_json;
 use waspmq_protocol::name;
 use waspmq_store::MessageStore;
@@ -86,12 +88,18 @@ impl TopicAdmin {
         Ok(RemotingCommand::response(ResponseCode::SUCCESS))
     }
 
-    /// GET_ALL_TOPIC_CONFIG.
-    pub fn all(&self) -> RemotingCommand {
+    /// GET_ALL_TOPIC_CONFIG. Who asks for a part of the topics is told how many there are, and gets them all.
+    ///
+    /// # Errors
+    /// When a field is no number.
+    pub fn all(&self, command: &Command<'_>) -> Result<RemotingCommand, Refusal> {
+        let header = GetAllTopicConfigRequestHeader::decode(&command.ext)?;
         let table = self.topics.snapshot();
-        RemotingCommand::response(ResponseCode::SUCCESS)
-            .with_ext("totalTopicNum", table.topic_config_table.len().to_string())
-            .with_body(java_json::to_vec(&table))
+        let mut response = RemotingCommand::response(ResponseCode::SUCCESS);
+        if header.topic_seq.is_some() {
+            response = response.with_ext("totalTopicNum", table.topic_config_table.len().to_string());
+        }
+        Ok(response.with_body(java_json::to_vec(&table)))
     }
 
     /// GET_TOPIC_CONFIG.
