@@ -5,9 +5,11 @@
 
 mod asking;
 mod good_client;
+mod heartbeats;
 mod hostile_bytes;
 mod hostile_filters;
 mod hostile_requests;
 mod killing;
+mod recorded;
 mod starting;
 mod stopping;
