@@ -1,6 +1,6 @@
 //! The page a broker prints when it serves: where, told to whom, with which data and plugins.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use waspmq_store::OpenReport;
@@ -69,13 +69,21 @@ impl fmt::Display for StartPage<'_> {
     }
 }
 
-/// What a start after a crash had to do.
+/// What a start after a crash had to do, and what of the log cannot be read.
 fn repaired(report: &OpenReport) -> String {
-    if report.clean {
-        return String::new();
+    let mut text = String::new();
+    if !report.clean {
+        text = format!(
+            " (not closed properly: {} records checked, {} bytes of a half-written end cut off)",
+            report.recovered_records, report.truncated_bytes
+        );
     }
-    format!(
-        " (not closed properly: {} records checked, {} bytes of a half-written end cut off)",
-        report.recovered_records, report.truncated_bytes
-    )
+    for fence in &report.fences {
+        let _ = write!(
+            text,
+            "\n  damaged      the log from {} to {}: {}; passed over, the rest is served",
+            fence.from.0, fence.to.0, fence.reason
+        );
+    }
+    text
 }

@@ -1,7 +1,7 @@
 //! Reading a queue: walks its entries, asks the filter (entries first, then records), and collects the records as
 //! ranges of the mapped log. Called for every pull; copies nothing and allocates nothing per message.
 //! Must hold: no message is passed over that the filter could not judge; what is returned is whole records that say
-//! themselves that they belong where they were found.
+//! themselves that they belong where they were found, and whose bodies have their checksum if the disk may have changed them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -329,6 +329,8 @@ impl<'a> Walk<'a> {
 struct Window {
     start: PhysicalOffset,
     bytes: Bytes,
+    /// Written by this process and never out of memory since: no disk had the chance to change it.
+    unharmed: bool,
 }
 
 impl Window {
@@ -336,7 +338,9 @@ impl Window {
     fn range_of(&self, entry: &QueueEntry) -> Option<Range<usize>> {
         let from = usize::try_from(entry.physical_offset.0.checked_sub(self.start.0)?).ok()?;
         let range = from..from.checked_add(entry.bytes())?;
-        is_record(self.bytes.get(range.clone())?, entry).then_some(range)
+        let bytes = self.bytes.get(range.clone())?;
+        let whole = is_record(bytes, entry) && (self.unharmed || RecordView::parse(bytes, true).is_ok());
+        whole.then_some(range)
     }
 
     fn covers(&self, entry: &QueueEntry) -> bool {
@@ -406,7 +410,7 @@ fn open_window(log: &CommitLog, entries: &[QueueEntry]) -> Result<Option<Window>
     let Some(slice) = log.read_up_to(start, bytes)? else { return Ok(None) };
     // All heads first: their loads do not wait for each other, as they would one by one.
     touch(entries.iter().map(|entry| slice.get(usize::try_from(entry.physical_offset.bytes_since(start)).ok()?)));
-    Ok(Some(Window { start, bytes: slice.into_bytes() }))
+    Ok(Some(Window { start, bytes: slice.into_bytes(), unharmed: log.surely_in_memory(start.0 as u64) }))
 }
 
 /// Loads bytes for the sake of their cache lines.

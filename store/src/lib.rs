@@ -29,7 +29,7 @@ mod sleeper;
 #[cfg(test)]
 mod test_rig;
 
-pub use commit_log::{Append, Appended, Item, Items};
+pub use commit_log::{Append, Appended, Fence, Item, Items};
 pub use config::{FlushMode, StoreConfig};
 pub use dispatch::DelayLevels;
 pub use error::{AppendError, OpenError, StoreError};

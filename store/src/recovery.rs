@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     checkpoint::{Checkpoint, Dispatched, Progress},
     clock::Clock,
-    commit_log::{CommitLog, Start, physical},
+    commit_log::{CommitLog, Fence, Start, physical},
     config::{FlushMode, StoreConfig},
     consume_queue::ConsumeQueues,
     dispatch::{Dispatch, DispatchParts},
@@ -36,6 +36,8 @@ pub struct OpenReport {
     pub truncated_bytes: u64,
     /// Where the log ends.
     pub end: PhysicalOffset,
+    /// Damage that was found and passed over.
+    pub fences: Vec<Fence>,
 }
 
 /// The parts of a store, agreeing with one another.
@@ -106,6 +108,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         recovered_records: scanned.records,
         truncated_bytes: scanned.torn_bytes,
         end: physical(end),
+        fences: scanned.fences,
     };
     let untouched = clean && scanned.records == 0 && from >= physical(end);
     let unsynced = !clean && progress.dispatched.is_some();

@@ -20,6 +20,7 @@ use std::{
 use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
 use self::recently_read::RecentlyRead;
+pub use self::recovery::Fence;
 pub(crate) use self::recovery::Start;
 use crate::{
     clock::Clock,

@@ -1,16 +1,17 @@
 //! Finding the end of the log after a restart, and making it the end. Called once, by `recovery`, before any append.
 //! What must hold: a torn end is cut, at whichever byte it was torn; damage before the end is never taken for the
-//! end; bytes behind the cut are wiped, so that no record of an earlier life can ever be read again.
+//! end, it is fenced: named, passed over, and left as it is; bytes behind the cut are wiped, so that no record of an earlier life can ever be read again.
 
 use std::sync::atomic::Ordering;
 
 use memchr::memmem;
 use waspmq_protocol::message::record::{self, LogEntry, RecordError, RecordView};
 
-use super::CommitLog;
+use super::{CommitLog, physical};
 use crate::{
     error::{OpenError, StoreError},
     mapped_file::MappedSlice,
+    offsets::PhysicalOffset,
 };
 
 /// Pages are asked for in steps that grow to this size.
@@ -31,8 +32,19 @@ pub(crate) struct Start {
     pub(crate) durable_ms: i64,
 }
 
+/// A stretch of the log that holds no readable record although it should. It is left as it is and passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Where the readable part before it ends.
+    pub from: PhysicalOffset,
+    /// Where the next readable record begins.
+    pub to: PhysicalOffset,
+    /// What is wrong with the bytes at its beginning.
+    pub reason: String,
+}
+
 /// What reading the log found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scanned {
     /// One past the last good record.
     pub(crate) end: u64,
@@ -42,19 +54,29 @@ pub(crate) struct Scanned {
     pub(crate) newest_ms: i64,
     /// Bytes behind the end that are not zero, as far as they were looked for.
     pub(crate) torn_bytes: u64,
+    /// Damage before the end.
+    pub(crate) fences: Vec<Fence>,
 }
 
 impl CommitLog {
     /// Reads from `start` to the end of the log. `each` is given every good record.
     ///
+    /// Damage before the end is fenced.
+    ///
     /// # Errors
-    /// [`OpenError::Damaged`] if a record is bad although it, or one behind it, had been synced.
+    /// [`OpenError::Damaged`] if files are missing that had been synced.
     pub(crate) fn scan(&self, start: Start, mut each: impl FnMut(&RecordView<'_>)) -> Result<Scanned, OpenError> {
-        let mut scanned = Scanned { end: start.offset, records: 0, newest_ms: 0, torn_bytes: 0 };
+        let mut scanned = Scanned { end: start.offset, records: 0, newest_ms: 0, torn_bytes: 0, fences: Vec::new() };
         while let Some(rest) = self.files.slice_up_to(scanned.end, usize::MAX)? {
             let reason = self.scan_file(&rest, &mut scanned, &mut each)?;
             if let Some(reason) = reason {
-                self.check_torn(start, &scanned, reason)?;
+                if let Some(to) = self.check_torn(start, &scanned, &reason)? {
+                    let (from, to) = (physical(scanned.end), physical(to));
+                    tracing::error!(from = from.0, to = to.0, %reason, "the log is damaged here; the part is passed over");
+                    scanned.fences.push(Fence { from, to, reason: reason.to_string() });
+                    scanned.end = to.0 as u64;
+                    continue;
+                }
                 scanned.torn_bytes = written_bytes(&self.files.slice_up_to(scanned.end, usize::MAX)?)?;
                 break;
             }
@@ -99,19 +121,25 @@ impl CommitLog {
         }
     }
 
-    /// Decides whether the bad record at the end of the scan is where the log was torn, or damage: damage is what was
-    /// synced once, or is followed by what was.
-    fn check_torn(&self, start: Start, scanned: &Scanned, reason: RecordError) -> Result<(), OpenError> {
-        let damaged = match start.durable {
-            Some(durable) => scanned.end < durable,
-            None => {
-                let behind = self.record_behind(scanned.end)?;
-                // A record older than the last good one was cut in an earlier life; RocketMQ leaves those in place.
-                let followed = |ms| scanned.records > 0 && (scanned.newest_ms..start.durable_ms).contains(&ms);
-                behind.is_some_and(followed)
-            }
+    /// Decides whether the bad record at the end of the scan is where the log was torn (`None`), or damage: damage is
+    /// what was synced once, or is followed by what was. Then returns where the next good record begins.
+    fn check_torn(&self, start: Start, scanned: &Scanned, reason: &RecordError) -> Result<Option<u64>, OpenError> {
+        if start.durable.is_some_and(|durable| scanned.end >= durable) {
+            return Ok(None);
+        }
+        let behind = self.record_behind(scanned.end)?;
+        let next = match start.durable {
+            Some(durable) => behind.filter(|(offset, _)| *offset < durable),
+            // A record older than the last good one was cut in an earlier life; RocketMQ leaves those in place.
+            None => behind.filter(|(_, ms)| scanned.records > 0 && (scanned.newest_ms..start.durable_ms).contains(ms)),
         };
-        if damaged { Err(self.damaged(scanned.end, reason.to_string())) } else { Ok(()) }
+        match (next, start.durable) {
+            (Some((offset, _)), _) => Ok(Some(offset)),
+            (None, None) => Ok(None),
+            // Nothing good is left of what was synced: the log goes on behind it.
+            (None, Some(durable)) if durable <= self.files.end_offset() => Ok(Some(durable)),
+            (None, Some(_)) => Err(self.damaged(scanned.end, reason.to_string())),
+        }
     }
 
     fn damaged(&self, offset: u64, reason: String) -> OpenError {
@@ -120,15 +148,15 @@ impl CommitLog {
         OpenError::Damaged { path, position: offset - start, offset, reason }
     }
 
-    /// The store time, ms, of the first good record behind `offset`: close behind it, or first in a later file.
-    fn record_behind(&self, offset: u64) -> Result<Option<i64>, StoreError> {
+    /// The first good record behind `offset`, and its store time, ms: close behind it, or first in a later file.
+    fn record_behind(&self, offset: u64) -> Result<Option<(u64, i64)>, StoreError> {
         if let Some(rest) = self.files.slice_up_to(offset, SEARCH_BYTES)? {
             rest.read_ahead()?;
             for magic in [record::MAGIC_V1, record::MAGIC_V2] {
                 for found in memmem::find_iter(&rest, &magic.to_be_bytes()) {
                     let Some(at) = found.checked_sub(record::MAGIC_AT).filter(|at| *at > 0) else { continue };
                     if let Ok(LogEntry::Record(record)) = next_entry(&rest[at..], offset + at as u64, true) {
-                        return Ok(Some(record.store_timestamp()));
+                        return Ok(Some((offset + at as u64, record.store_timestamp())));
                     }
                 }
             }
@@ -136,7 +164,7 @@ impl CommitLog {
         let mut start = offset - offset % self.files.file_bytes() + self.files.file_bytes();
         while let Some(file) = self.files.slice_up_to(start, SEARCH_BYTES)? {
             if let Ok(LogEntry::Record(record)) = next_entry(&file, start, true) {
-                return Ok(Some(record.store_timestamp()));
+                return Ok(Some((start, record.store_timestamp())));
             }
             start += self.files.file_bytes();
         }

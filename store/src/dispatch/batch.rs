@@ -122,14 +122,11 @@ impl Dispatch {
             return Ok(from);
         }
         let Some(mut bytes) = log.read_up_to(from, readable.min(BATCH_BYTES))? else { return Ok(from) };
+        // What may be read ends with a whole record: one that goes on behind it lies about its length.
         if let Some(size) = cut_record(&bytes) {
             match log.read_up_to(from, size.min(readable))? {
                 Some(whole) => bytes = whole,
                 None => return Ok(from),
-            }
-            if cut_record(&bytes).is_some() && bytes.len() == readable {
-                // The rest of it may not be read yet.
-                return Ok(from);
             }
         }
         let mut placed = Vec::with_capacity(BATCH_RECORDS_MAX);

@@ -136,6 +136,21 @@ pub(crate) fn bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<Ve
     }
 }
 
+/// The same where some messages cannot be read: they are passed over.
+pub(crate) fn bodies_around_damage(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<Vec<u8>> {
+    let Some(queue) = store.find_queue(topic, queue_id) else { return Vec::new() };
+    let mut bodies = Vec::new();
+    let mut offset = queue.min_offset();
+    while offset < queue.max_offset() {
+        let got = store.get(&queue, &GetRequest { offset, count_max: 32, bytes_max: 1 << 20 }, None);
+        assert!(got.next_begin_offset > offset, "{:?} at {offset:?}", got.status);
+        let views = got.records.iter().flat_map(|piece| record::records(piece));
+        bodies.extend(views.map(|view| view.unwrap().body().to_vec()));
+        offset = got.next_begin_offset;
+    }
+    bodies
+}
+
 /// What becomes of a wait for everything stored so far.
 pub(crate) fn wait_durable(store: &MessageStore, timeout: Duration) -> Durability {
     let (told, tell) = mpsc::channel();
