@@ -12,6 +12,7 @@ use crate::{
     dispatch::DelayLevels,
     index::IndexShape,
     storage::{DiskStorage, Storage},
+    watch::Watch,
 };
 
 /// When a message counts as stored.
@@ -58,6 +59,8 @@ pub struct StoreConfig {
     pub flush_thorough_interval: Duration,
     /// How much of the log ahead of the writer may be made present in memory under full load.
     pub populate_ahead_bytes_max: u64,
+    /// Told how far a long restart is.
+    pub watch: Option<Watch>,
     /// Whether a restart checks the bodies' checksums (`checkCRCOnRecover`).
     pub check_crc_on_recovery: bool,
 }
@@ -81,6 +84,7 @@ impl StoreConfig {
             flush_pages_min: 4,
             flush_thorough_interval: Duration::from_secs(10),
             populate_ahead_bytes_max: 96 << 20,
+            watch: None,
             check_crc_on_recovery: true,
         }
     }

@@ -131,7 +131,7 @@ fn records_in_several_files_of_the_log() {
     for body in &expected {
         rig.append(&queue, body.as_bytes(), b"");
     }
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert!(rig.log.files().wrote() > 3 * LOG_FILE_BYTES);
     let result = get(&rig.log, &queue, &ask(0, 32, 1 << 20), None);
     assert_eq!(bodies(&result), expected);
@@ -192,7 +192,7 @@ fn deleted_and_damaged_records_are_passed_over_and_said_so() {
     let queue = rig.queues.queue("A", 0);
     let offsets: Vec<_> =
         (0..12).map(|n| rig.append(&queue, n.to_string().repeat(700).as_bytes(), b"").physical_offsets[0]).collect();
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     let in_first_file = offsets.iter().filter(|offset| (offset.0 as u64) < LOG_FILE_BYTES).count();
     let all_gone = get(&rig.log, &queue, &ask(0, in_first_file, 1 << 20), None);
     assert_eq!(all_gone.count, in_first_file);
@@ -262,7 +262,7 @@ proptest! {
             }
             expected.push(body);
         }
-        rig.dispatch.catch_up().unwrap();
+        rig.dispatch.catch_up(None).unwrap();
         // The naive filter: up to the first message that cannot be judged.
         let decide = |at: usize| match by_entry[at] {
             Verdict::NeedRecord => Some(by_record[at]).filter(|verdict| *verdict != Verdict::NeedRecord),

@@ -3,6 +3,7 @@
 //! [`ArrivalListener`]. The bytes of every file are drawn in `FORMAT.md`.
 
 pub mod clock;
+pub mod inspect;
 pub mod persist;
 pub mod storage;
 
@@ -28,6 +29,7 @@ mod recovery;
 mod sleeper;
 #[cfg(test)]
 mod test_rig;
+mod watch;
 
 pub use commit_log::{Append, Appended, Fence, Item, Items};
 pub use config::{FlushMode, StoreConfig};
@@ -44,3 +46,4 @@ pub use offsets::{PhysicalOffset, QueueOffset};
 pub use query::{Boundary, KeyQuery, QueryResult};
 pub use queue::Queue;
 pub use recovery::OpenReport;
+pub use watch::Watch;

@@ -372,7 +372,7 @@ impl fmt::Debug for MessageStore {
     }
 }
 
-fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
+pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
     let path = root.join("lock");
     match storage.lock(&path) {
         Ok(lock) => Ok(lock),

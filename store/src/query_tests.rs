@@ -27,7 +27,7 @@ fn a_query_finds_the_newest_messages_with_exactly_that_key() {
         rig.append(&b, format!("b{n}").as_bytes(), b"KEYS\x01all\x02");
         rig.clock.advance(Duration::from_millis(100));
     }
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(query(&rig, "A", "u3", 32, EVER), ["a3"]);
     assert_eq!(query(&rig, "A", "n4", 32, EVER), ["a4"]);
     assert_eq!(query(&rig, "A", "all", 3, EVER), ["a7", "a8", "a9"], "a key named twice counts once");
@@ -49,7 +49,7 @@ fn a_query_passes_over_records_that_are_deleted() {
     for n in 0..8 {
         rig.append(&queue, n.to_string().repeat(1000).as_bytes(), b"KEYS\x01k\x02");
     }
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     rig.log.files().delete_before(4096).unwrap();
     assert_eq!(query(&rig, "A", "k", 32, EVER).len(), 5);
 }
@@ -80,7 +80,7 @@ fn store_times_and_the_first_record() {
     rig.append(&queue, &[b'x'; 500], b"");
     rig.clock.advance(Duration::from_secs(5));
     rig.append(&queue, &[b'x'; 500], b"");
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(earliest_store_time(&rig.log).unwrap(), Some(START_MS));
     let times = [-1, 0, 1, 2].map(|at| store_time_of(&rig.log, &queue, QueueOffset(at)).unwrap());
     assert_eq!(times, [None, Some(START_MS), Some(START_MS + 5000), None]);
@@ -103,7 +103,7 @@ fn the_table_of_offsets_by_time() {
         rig.append(&queue, b"x", b"");
         rig.clock.advance(Duration::from_millis(wait));
     }
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     let table = [(-1, 0, 0), (0, 0, 0), (5, 1, 0), (10, 1, 3), (15, 4, 3), (20, 4, 4), (21, 5, 4)];
     for (time, lower, upper) in table {
         assert_eq!(by_time(&rig, time, Boundary::Lower), lower, "the first at {time} or later");
@@ -134,7 +134,7 @@ proptest! {
             rig.clock.advance(Duration::from_millis(wait));
             now += wait as i64;
         }
-        rig.dispatch.catch_up().unwrap();
+        rig.dispatch.catch_up(None).unwrap();
         let min = min.min(times.len() - 1);
         queue.publish_min(QueueOffset(min as i64));
         let lower = (min..times.len()).find(|at| times[*at] >= asked).unwrap_or(times.len());

@@ -97,7 +97,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     }
     let from = plan.dispatch_from(&parts, indexed);
     checkpoint.lower_derived(from)?;
-    Dispatch::new(parts.clone(), from).catch_up()?;
+    Dispatch::new(parts.clone(), from).catch_up(config.watch.as_ref())?;
     parts.queues.correct_min(parts.log.min_offset())?;
     // What was read for recovery need not stay in this process's memory.
     parts.log.files().release(plan.start.offset..end);

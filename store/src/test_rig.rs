@@ -145,7 +145,7 @@ impl Rig {
         for n in 0..count {
             self.append(&queue, n.to_string().as_bytes(), b"");
         }
-        self.dispatch.catch_up().unwrap();
+        self.dispatch.catch_up(None).unwrap();
         queue
     }
 

@@ -231,7 +231,7 @@ impl Window<'_> {
 
 /// The entry at the start of `bytes`, which lie at `offset` in the log. A record must say that it belongs there: one
 /// that does not was copied or left behind.
-fn next_entry(bytes: &[u8], offset: u64, check_crc: bool) -> Result<LogEntry<'_>, RecordError> {
+pub(crate) fn next_entry(bytes: &[u8], offset: u64, check_crc: bool) -> Result<LogEntry<'_>, RecordError> {
     match RecordView::parse(bytes, check_crc) {
         Ok(record) if record.physical_offset() as u64 == offset => Ok(LogEntry::Record(record)),
         Ok(record) => Err(RecordError::UnknownMagic { magic: record.magic(), size: record.len() as i32 }),

@@ -16,11 +16,14 @@ use crate::error::StoreError;
 use crate::filter::{Arrival, ArrivalListener};
 use crate::index::{Index, KeyEntry};
 use crate::offsets::{PhysicalOffset, QueueOffset};
+use crate::watch::Watch;
 
 /// Records taken together: enough to share the cost of a batch, few enough to stay in the CPU's cache.
 const BATCH_RECORDS_MAX: usize = 256;
 /// How much of the log is looked at in one batch; a longer record is taken alone.
 const BATCH_BYTES: usize = 256 << 10;
+/// Batches between two words to who watches.
+const TOLD_EVERY: u32 = 64;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// How many records ahead are touched together: about as many loads as a processor keeps in flight.
@@ -85,9 +88,16 @@ impl Dispatch {
         Dispatched { end: self.position, index: self.parts.index.as_ref().and_then(|index| index.mark()) }
     }
 
-    /// Dispatches everything that can be read now.
-    pub(crate) fn catch_up(&mut self) -> Result<(), StoreError> {
-        while self.step()? > 0 {}
+    /// Dispatches everything that can be read now, telling who watches how far it is.
+    pub(crate) fn catch_up(&mut self, watch: Option<&Watch>) -> Result<(), StoreError> {
+        let from = self.position;
+        let mut batches = 0_u32;
+        while self.step()? > 0 {
+            batches = batches.wrapping_add(1);
+            if let Some(watch) = watch.filter(|_| batches.is_multiple_of(TOLD_EVERY)) {
+                watch.tell(self.position.bytes_since(from), self.parts.log.confirmed().bytes_since(from));
+            }
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ const PENDING_BYTES_KEPT: usize = 4096;
 /// The smallest record: bounds how many entries can be missing between two.
 const RECORD_BYTES_MIN: i64 = 91;
 /// The topic whose entries carry the time of delivery.
-const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// One queue and what is about to be appended to it.
 #[derive(Debug)]

@@ -35,12 +35,12 @@ fn each_message_is_told_once_and_in_the_order_of_the_log() {
         let appended = rig.append(queue, &body, b"TAGS\x01TagA\x02");
         expected.push((queue.topic().to_string(), queue.id(), appended.first_queue_offset.0, 0x27a807, body));
         if n % 7 == 0 {
-            rig.dispatch.catch_up().unwrap();
+            rig.dispatch.catch_up(None).unwrap();
         }
     }
     assert!(rig.heard().len() < expected.len());
-    rig.dispatch.catch_up().unwrap();
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(rig.heard(), expected[expected.len() - 1..], "what follows the last call in the loop");
     assert_eq!(rig.dispatch.position(), rig.log.max_offset());
     assert_eq!(queues[0].max_offset().0 + queues[1].max_offset().0, 100);
@@ -54,7 +54,7 @@ fn half_and_rollback_messages_enter_no_queue_and_rollbacks_no_index() {
     let half = rig.append_flagged(&queue, b"half", properties, flags::TRANSACTION_PREPARED).unwrap();
     rig.append_flagged(&queue, b"rollback", properties, flags::TRANSACTION_ROLLBACK).unwrap();
     let commit = rig.append_flagged(&queue, b"commit", properties, flags::TRANSACTION_COMMIT).unwrap();
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(rig.heard().into_iter().map(|heard| heard.4).collect::<Vec<_>>(), [b"commit"]);
     assert_eq!((queue.max_offset(), commit.first_queue_offset), (QueueOffset(1), QueueOffset(0)));
     for key in ["u", "a", "b"] {
@@ -67,7 +67,7 @@ fn a_delayed_message_has_its_due_time_in_its_entry() {
     let mut rig = Rig::new();
     let queue = rig.queues.queue("SCHEDULE_TOPIC_XXXX", 2);
     rig.append(&queue, b"later", b"DELAY\x013\x02TAGS\x01TagA\x02");
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(rig.heard()[0].3, START_MS + 10_000);
 }
 
@@ -85,7 +85,7 @@ fn entries_are_the_bytes_a_java_broker_writes_and_cross_files() {
         expected.extend_from_slice(&0x27a807_i64.to_be_bytes());
         assert_eq!(appended.first_queue_offset.0, n);
     }
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(rig.queue_file("TopicA", 0, 0), expected[..QUEUE_FILE_BYTES as usize]);
     let second = rig.queue_file("TopicA", 0, QUEUE_FILE_BYTES);
     assert_eq!(second[..2 * ENTRY_BYTES], expected[QUEUE_FILE_BYTES as usize..]);
@@ -103,7 +103,7 @@ fn dispatching_again_after_a_restart_changes_nothing() {
     assert_eq!((queue_a.max_offset().0, queue_b.max_offset().0), (25, 3));
     assert_eq!((queue_a.next_append_offset().0, queue_b.next_append_offset().0), (25, 3));
     assert_eq!(again.queues.dispatched_end(), Some(again.log.max_offset()));
-    again.dispatch_from(PhysicalOffset(0)).catch_up().unwrap();
+    again.dispatch_from(PhysicalOffset(0)).catch_up(None).unwrap();
     assert_eq!((queue_a.max_offset().0, queue_b.max_offset().0), (25, 3));
     assert_eq!((again.queue_file("A", 0, 2 * QUEUE_FILE_BYTES), again.queue_file("B", 1, 0)), (a, b));
 }
@@ -116,7 +116,7 @@ fn a_queue_whose_first_messages_are_gone_begins_with_blanks() {
     rig.storage.remove_dir(std::path::Path::new(QUEUES_DIR)).unwrap();
     let again = rig.reopen();
     let mut dispatch = again.dispatch_from(third.physical_offset);
-    dispatch.catch_up().unwrap();
+    dispatch.catch_up(None).unwrap();
     let queue = again.queues.find("A", 0).unwrap();
     assert_eq!((queue.min_offset().0, queue.max_offset().0, queue.next_append_offset().0), (13, 15, 15));
     let bytes = again.queue_file("A", 0, QUEUE_FILE_BYTES);
@@ -135,7 +135,7 @@ fn missing_entries_leave_their_places_empty() {
     let first = rig.queues.files_of(&queue).unwrap().entry_at(QueueOffset(0)).unwrap().unwrap();
     rig.queues.truncate_to(first.physical_end(), true).unwrap();
     assert_eq!(queue.max_offset().0, 1);
-    rig.dispatch_from(fifth.physical_offset).catch_up().unwrap();
+    rig.dispatch_from(fifth.physical_offset).catch_up(None).unwrap();
     assert_eq!(queue.max_offset().0, 6);
     let files = rig.queues.files_of(&queue).unwrap();
     assert!((1..4).all(|at| files.entry_at(QueueOffset(at)).unwrap().unwrap().is_blank()));
@@ -152,7 +152,7 @@ fn a_topic_made_again_after_its_deletion_counts_from_zero() {
     // After a crash the log is dispatched again from before the deletion.
     rig.storage.remove_dir(std::path::Path::new(QUEUES_DIR)).unwrap();
     let again = rig.reopen();
-    again.dispatch_from(PhysicalOffset(0)).catch_up().unwrap();
+    again.dispatch_from(PhysicalOffset(0)).catch_up(None).unwrap();
     let queue = again.queues.find("A", 0).unwrap();
     assert_eq!((queue.min_offset().0, queue.max_offset().0), (0, 2));
 }
@@ -167,7 +167,7 @@ fn a_damaged_record_hides_only_itself() {
     let before = rig.reopen();
     before.storage.wipe(path, bad..bad + 8, crate::storage::Blocks::Reserved).unwrap();
     let mut dispatch = before.dispatch_from(PhysicalOffset(0));
-    dispatch.catch_up().unwrap();
+    dispatch.catch_up(None).unwrap();
     let bodies: Vec<_> = before.heard().into_iter().map(|heard| String::from_utf8(heard.4).unwrap()).collect();
     let expected: Vec<_> = (0..40).filter(|n| *n != 3).map(|n| n.to_string()).collect();
     assert_eq!(bodies, expected);
@@ -182,15 +182,15 @@ fn a_full_disk_delays_messages_and_loses_none() {
         rig.append(&queue, n.to_string().as_bytes(), b"KEYS\x01k\x02");
     }
     rig.storage.set_room(Some(0));
-    let error = rig.dispatch.catch_up().unwrap_err().to_string();
+    let error = rig.dispatch.catch_up(None).unwrap_err().to_string();
     assert!(error.contains("/store/consumequeue/A/0/"), "{error}");
     assert!(rig.heard().is_empty());
     // Enough for the queue's three files, not for the index.
     rig.storage.set_room(Some(3 * QUEUE_FILE_BYTES + 60));
-    let error = rig.dispatch.catch_up().unwrap_err().to_string();
+    let error = rig.dispatch.catch_up(None).unwrap_err().to_string();
     assert!(error.contains("/store/index/"), "{error}");
     rig.storage.set_room(None);
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(rig.heard().into_iter().map(|heard| heard.2).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
     assert_eq!((queue.max_offset().0, indexed(&rig, "A", "k").len()), (30, 30));
 }
@@ -204,7 +204,7 @@ fn more_queues_than_are_kept_at_hand() {
             rig.append(&queue, round.to_string().as_bytes(), b"");
         }
     }
-    rig.dispatch.catch_up().unwrap();
+    rig.dispatch.catch_up(None).unwrap();
     assert_eq!(rig.heard().len(), 600);
     assert!(rig.queues.all().iter().all(|queue| queue.max_offset().0 == 2));
     let again = rig.reopen();
@@ -271,14 +271,14 @@ proptest! {
                     lists[queue].push(appended.physical_offsets[0]);
                     ends.push(appended.end.0 as u64);
                 }
-                Step::Dispatch => rig.dispatch.catch_up().unwrap(),
+                Step::Dispatch => rig.dispatch.catch_up(None).unwrap(),
                 Step::Restart => {
-                    rig.dispatch.catch_up().unwrap();
+                    rig.dispatch.catch_up(None).unwrap();
                     rig = rig.reopen();
                 }
                 Step::Crash { lost_bytes } => {
                     // The log keeps whole records up to somewhere; what is derived from it may know more.
-                    rig.dispatch.catch_up().unwrap();
+                    rig.dispatch.catch_up(None).unwrap();
                     let wanted = (rig.log.files().wrote() as i64 - lost_bytes).max(0) as u64;
                     ends.retain(|end| *end <= wanted);
                     let end = *ends.last().unwrap_or(&0);
@@ -290,11 +290,11 @@ proptest! {
                     after.queues.truncate_to(from, true).unwrap();
                     rig = after;
                     rig.dispatch = rig.dispatch_from(PhysicalOffset(0));
-                    rig.dispatch.catch_up().unwrap();
+                    rig.dispatch.catch_up(None).unwrap();
                 }
             }
         }
-        rig.dispatch.catch_up().unwrap();
+        rig.dispatch.catch_up(None).unwrap();
         for (id, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
             let queue = rig.queues.find("T", id as i32).unwrap();
             let files = rig.queues.files_of(&queue).unwrap();

@@ -242,7 +242,7 @@ impl IndexFile {
     }
 
     /// The number in a slot: its newest entry, 0 for none.
-    pub(super) fn slot(&self, at: usize) -> i32 {
+    pub(crate) fn slot(&self, at: usize) -> i32 {
         self.words.load_i32(at)
     }
 
@@ -251,15 +251,20 @@ impl IndexFile {
     }
 
     /// Where the slots lie.
-    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = usize> {
         (HEADER_BYTES..self.entries_at()).step_by(SLOT_BYTES)
+    }
+
+    /// Where the message of an entry lies.
+    pub(crate) fn physical_of(&self, number: u32) -> PhysicalOffset {
+        PhysicalOffset(self.words.load_i64(self.entry_at(number) + 4))
     }
 
     pub(super) fn hash_of(&self, number: u32) -> i32 {
         self.words.load_i32(self.entry_at(number))
     }
 
-    pub(super) fn previous_of(&self, number: u32) -> i32 {
+    pub(crate) fn previous_of(&self, number: u32) -> i32 {
         self.words.load_i32(self.entry_at(number) + 16)
     }
 

@@ -304,6 +304,7 @@ impl Storage for MemoryStorage {
         if !lock(&self.locks).insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        lock(&self.disk).files.entry(path.to_owned()).or_insert_with(|| Bytes::new(b"lock"));
         Ok(Box::new(Held { path: path.to_owned(), locks: Arc::clone(&self.locks) }))
     }
 }
