@@ -357,6 +357,7 @@ impl Shared {
                 bytes_max: config.pull_bytes_max,
                 long_polling: config.long_polling,
                 short_polling_ms: config.short_polling_ms,
+                held_max: config.held_pulls_max,
             },
         }
     }

@@ -75,6 +75,8 @@ pub struct Config {
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: i64,
+    /// `maxHeldPulls`.
+    pub held_pulls_max: usize,
     /// `litePullMessageEnable`.
     pub lite_pull: bool,
     /// `maxTransferCountOnMessageInMemory`.
@@ -219,6 +221,7 @@ impl Config {
             property_filter: keys.property_filter,
             long_polling: keys.long_polling,
             short_polling_ms: keys.short_polling_ms,
+            held_pulls_max: keys.held_pulls_max,
             lite_pull: keys.lite_pull,
             pull_count_max: keys.pull_count_max,
             pull_bytes_max: keys.pull_bytes_max,

@@ -112,6 +112,8 @@ settings! {
         long_polling: bool = "longPollingEnable" or true;
         /// How many milliseconds it waits if longPollingEnable is false.
         short_polling_ms: i64 = "shortPollingTimeMills" or 1_000;
+        /// Pulls that wait at the same time, of all clients together; further ones are refused with SYSTEM_BUSY.
+        held_pulls_max: usize = "maxHeldPulls" or 262_144;
         /// Whether lite pull consumers are served.
         lite_pull: bool = "litePullMessageEnable" or true;
         /// Messages in one answer to a pull at most.

@@ -11,6 +11,7 @@ use waspmq_store::clock::Clock;
 use waspmq_store::{GetRequest, GetResult, GetStatus, MessageFilter, MessageStore, QueueOffset};
 
 use super::pull_checks::{PullChecks, PullRefusal};
+use super::refusal::Refusal;
 use crate::filter::{PluginFilter, PreparedFilter};
 use crate::long_polling::{HeldPull, LongPolling, Pull};
 use crate::offset::OffsetTable;
@@ -34,6 +35,8 @@ pub struct PullLimits {
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: i64,
+    /// `maxHeldPulls`: a held pull costs memory.
+    pub held_max: usize,
 }
 
 /// Answers pulls.
@@ -72,6 +75,9 @@ impl PullMessages {
         let result = self.read(&pull);
         let waits = response_code(&result, pull.offset) == ResponseCode::PULL_NOT_FOUND;
         if waits && header.sys_flag & pull_flag::SUSPEND != 0 && !command.flags.is_oneway() {
+            if self.long_polling.len() >= self.limits.held_max {
+                return replies.push(ReplyTo::of(command), self.too_many_held().into_response());
+            }
             let hold_ms =
                 if self.limits.long_polling { header.suspend_timeout_millis } else { self.limits.short_polling_ms };
             let held = HeldPull {
@@ -105,6 +111,12 @@ impl PullMessages {
     pub fn answer_now(&self, held: HeldPull) {
         let result = self.read(&held.pull);
         answer_held(held, result);
+    }
+
+    /// Answered as found nothing, the client would ask again at once; this makes it pause.
+    fn too_many_held(&self) -> Refusal {
+        let remark = format!("{} pulls wait already; maxHeldPulls sets how many may", self.limits.held_max);
+        Refusal::new(ResponseCode::SYSTEM_BUSY, remark)
     }
 
     fn read(&self, pull: &Pull) -> GetResult {

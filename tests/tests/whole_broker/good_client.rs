@@ -24,7 +24,12 @@ pub struct GoodClient {
 impl GoodClient {
     /// A broker and a good client at work on it.
     pub fn with_broker(name: &str) -> (Standalone, Self) {
-        let broker = Standalone::serving(name, &[]).unwrap();
+        Self::with_options(name, &[])
+    }
+
+    /// As [`GoodClient::with_broker`], the broker having these options.
+    pub fn with_options(name: &str, options: &[&str]) -> (Standalone, Self) {
+        let broker = Standalone::serving(name, options).unwrap();
         let client = Self::start(&broker);
         (broker, client)
     }

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use waspmq_tests::wire::{Connection, frame, frame_of};
 
-use crate::asking::{GET_MAX_OFFSET, PULL_MESSAGE, SEND_MESSAGE, create_topic, pull_fields, send, send_fields};
+use crate::asking::{
+    GET_MAX_OFFSET, PULL_MESSAGE, SEND_MESSAGE, create_topic, long_pull_fields, pull_fields, send, send_fields,
+};
 use crate::good_client::GoodClient;
 
+const SYSTEM_BUSY: i64 = 2;
 const MIB: u64 = 1024 * 1024;
 
 fn words(total: i32, header: u32) -> Vec<u8> {
@@ -140,5 +143,45 @@ fn who_reads_no_answers_is_not_read_either() {
     let after = broker.memory().unwrap();
     assert!(after < before + 64 * MIB, "memory grew from {before} to {after}");
     drop(greedy);
+    good.finish(&broker);
+}
+
+/// The code of the answer to a pull that may wait, or none if it waits.
+fn held(address: &str) -> Option<i64> {
+    let mut connection = Connection::open(address).unwrap();
+    connection.patience(Duration::from_millis(300)).unwrap();
+    connection.send(PULL_MESSAGE, &long_pull_fields("Quiet", 0, 0), &[]).unwrap();
+    connection.receive().ok().map(|reply| reply.code)
+}
+
+#[test]
+fn pulls_that_wait_are_no_way_to_fill_the_memory() {
+    let (mut broker, mut good) = GoodClient::with_options("waiting", &["--set", "maxHeldPulls=20000"]);
+    let address = broker.address();
+    create_topic(&mut Connection::open(&address).unwrap(), "Quiet", 1).unwrap();
+    assert_eq!(held(&address), None);
+    let before = broker.memory().unwrap();
+    let pulls = frame(PULL_MESSAGE, 1, 0, &long_pull_fields("Quiet", 0, 0), &[]).repeat(1_000);
+    let greedy: Vec<_> = (0..3)
+        .map(|_| {
+            let mut connection = Connection::open(&address).unwrap();
+            for _ in 0..10 {
+                connection.write(&pulls).unwrap();
+            }
+            good.goes_on("beside thousands of pulls that wait");
+            connection
+        })
+        .collect();
+    let begun = Instant::now();
+    while held(&address) != Some(SYSTEM_BUSY) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the broker holds on and on");
+    }
+    let after = broker.memory().unwrap();
+    assert!(after < before + 32 * MIB, "memory grew from {before} to {after}");
+    drop(greedy);
+    let begun = Instant::now();
+    while held(&address).is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "pulls of closed connections are never forgotten");
+    }
     good.finish(&broker);
 }
