@@ -1,5 +1,7 @@
 //! What the tests here ask a broker again and again: topics, sends, and everything that a topic holds.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use waspmq_tests::wire::{Connection, Reply};
@@ -59,6 +61,16 @@ pub fn create_topic(connection: &mut Connection, topic: &str, queues: i32) -> Re
 pub fn send(connection: &mut Connection, topic: &str, queue: i32, body: &[u8]) -> Result<i64> {
     let reply = connection.call(SEND_MESSAGE, &send_fields(topic, queue), body)?;
     reply.expect_success("sending")?.number("queueOffset")
+}
+
+/// Sends one message and waits until it can be read, which is a moment after it is acknowledged.
+pub fn send_and_see(connection: &mut Connection, topic: &str, queue: i32, body: &[u8]) -> Result<()> {
+    let offset = send(connection, topic, queue, body)?;
+    let begun = Instant::now();
+    while connection.call(PULL_MESSAGE, &pull_fields(topic, queue, offset), &[])?.code != SUCCESS {
+        ensure!(begun.elapsed() < Duration::from_secs(10), "{topic} {queue} {offset} is acknowledged and not there");
+    }
+    Ok(())
 }
 
 /// The bodies of all messages of a queue, in order.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use waspmq_tests::standalone::Standalone;
 use waspmq_tests::wire::Connection;
 
-use crate::asking::{HEART_BEAT, PULL_MESSAGE, SUCCESS, create_topic, pull_fields, send};
+use crate::asking::{HEART_BEAT, PULL_MESSAGE, SUCCESS, create_topic, pull_fields, send_and_see};
 
 const SUBSCRIPTION_NOT_EXIST: i64 = 24;
 
@@ -40,7 +40,7 @@ fn subscriptions_hold_while_heartbeats_leave_them_out() {
     let mut connection = Connection::open(&broker.address()).unwrap();
     for topic in ["One", "Two"] {
         create_topic(&mut connection, topic, 1).unwrap();
-        send(&mut connection, topic, 0, b"message").unwrap();
+        send_and_see(&mut connection, topic, 0, b"message").unwrap();
     }
     let mut connection = Connection::open(&broker.address()).unwrap();
     let codes = |connection: &mut Connection| (pulled(connection, "One"), pulled(connection, "Two"));

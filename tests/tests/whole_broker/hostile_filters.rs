@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 use waspmq_tests::wire::Connection;
 
-use crate::asking::{CHECK_CLIENT_CONFIG, HEART_BEAT, PULL_MESSAGE, SUCCESS, create_topic, pull_by, pull_fields, send};
+use crate::asking::{
+    CHECK_CLIENT_CONFIG, HEART_BEAT, PULL_MESSAGE, SUCCESS, create_topic, pull_by, pull_fields, send_and_see,
+};
 use crate::good_client::GoodClient;
 
 const SYSTEM_ERROR: i64 = 1;
@@ -55,7 +57,7 @@ fn overwhelming_expressions_are_refused() {
     let (broker, mut good) = GoodClient::with_broker("sql");
     let mut connection = Connection::open(&broker.address()).unwrap();
     create_topic(&mut connection, "Filtered", 1).unwrap();
-    send(&mut connection, "Filtered", 0, b"wanted").unwrap();
+    send_and_see(&mut connection, "Filtered", 0, b"wanted").unwrap();
     let refused = [SUBSCRIPTION_PARSE_FAILED, SYSTEM_ERROR];
     for (name, expression) in overwhelming() {
         let check = json!({

@@ -160,27 +160,43 @@ impl Bench {
 
     /// Makes the queue hold exactly so many messages.
     fn fill(&mut self, topic: &str, queue: i64, wanted: i64) {
-        let place = json!({ "topic": topic, "queueId": queue.to_string() });
-        let held = self.ask(GET_MAX_OFFSET, place.clone(), &[]).number("offset").unwrap();
-        if held > wanted {
-            let deleted = self.ask(DELETE_TOPIC_IN_BROKER, json!({ "topic": topic }), &[]);
-            deleted.expect_success("deleting a topic").unwrap();
-            create_topic(&mut self.connection, topic, 4).unwrap();
-            return self.fill(topic, queue, wanted);
-        }
-        if held < wanted {
-            let mut fields = send_fields(topic, queue as i32);
-            fields["batch"] = "true".into();
-            // Length, magic, checksum, flag, length of the body; then length of the properties.
-            let head = [28_u32, 0, 0, 0, 6].map(u32::to_be_bytes).concat();
-            let one = [&head[..], b"filler", &[0, 0]].concat();
-            let messages = one.repeat(usize::try_from(wanted - held).unwrap());
-            self.ask(SEND_BATCH_MESSAGE, fields, &messages).expect_success("filling a queue").unwrap();
-        }
-        // What is acknowledged can be read a moment later.
         let begun = Instant::now();
-        while self.ask(GET_MAX_OFFSET, place.clone(), &[]).number("offset").unwrap() < wanted {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{topic} {queue} does not reach {wanted}");
+        loop {
+            let place = json!({ "topic": topic, "queueId": queue.to_string() });
+            let held = self.ask(GET_MAX_OFFSET, place, &[]).number("offset").unwrap();
+            if held == wanted {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{topic} {queue} holds {held} instead of {wanted}");
+            // What is acknowledged can be read a moment later, so there may be more of them than were seen just now.
+            if held > wanted {
+                let deleted = self.ask(DELETE_TOPIC_IN_BROKER, json!({ "topic": topic }), &[]);
+                deleted.expect_success("deleting a topic").unwrap();
+                create_topic(&mut self.connection, topic, 4).unwrap();
+            } else {
+                let next = self.append(topic, queue, wanted - held);
+                self.wait_for(topic, queue, next);
+            }
+        }
+    }
+
+    /// Appends so many small messages in one batch; returns the offset behind the last one.
+    fn append(&mut self, topic: &str, queue: i64, count: i64) -> i64 {
+        let mut fields = send_fields(topic, queue as i32);
+        fields["batch"] = "true".into();
+        // Length, magic, checksum, flag, length of the body; then length of the properties.
+        let head = [28_u32, 0, 0, 0, 6].map(u32::to_be_bytes).concat();
+        let one = [&head[..], b"filler", &[0, 0]].concat();
+        let messages = one.repeat(usize::try_from(count).unwrap());
+        let reply = self.ask(SEND_BATCH_MESSAGE, fields, &messages).expect_success("filling a queue").unwrap();
+        reply.number("queueOffset").unwrap() + count
+    }
+
+    fn wait_for(&mut self, topic: &str, queue: i64, end: i64) {
+        let begun = Instant::now();
+        let place = json!({ "topic": topic, "queueId": queue.to_string() });
+        while self.ask(GET_MAX_OFFSET, place.clone(), &[]).number("offset").unwrap() < end {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{topic} {queue} does not reach {end}");
         }
     }
 
@@ -211,6 +227,12 @@ impl Bench {
                 let mut fields = send_fields("TopicTest", 0);
                 fields["properties"] = format!("UNIQ_KEY\u{1}{}\u{2}", exchange.text("key")).into();
                 self.ask(SEND_MESSAGE, fields, b"by key").expect_success("sending").unwrap();
+                let query = Value::Object(exchange.fields.clone());
+                let found = exchange.reply.as_ref().is_some_and(|reply| reply.code == SUCCESS);
+                let begun = Instant::now();
+                while found && self.ask(QUERY_MESSAGE, query.clone(), &[]).code != SUCCESS {
+                    assert!(begun.elapsed() < Duration::from_secs(10), "line {}: no such key", exchange.line);
+                }
             }
             GET_CONSUMER_LIST_BY_GROUP => beat(own, group, &[]),
             QUERY_CONSUMER_OFFSET | GET_TOPIC_CONFIG if retries.is_some() => beat(own, retries.unwrap(), &[]),
