@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use waspmq_settings::{Given, Loaded, Properties, Settings as _};
 
 use crate::config::{self, Config, ConfigError, Keys};
+use crate::store_tool::DumpOptions;
 
 /// A message broker that speaks Apache RocketMQ's protocols and lets WebAssembly plugins decide.
 ///
@@ -28,7 +29,8 @@ Examples:
   broker --plugins ./plugins             a whole system on this machine
   broker -c conf/broker.conf             with a configuration file, RocketMQ's keys
   broker -n 10.0.0.1:9876;10.0.0.2:9876  a member of a cluster with these name servers
-  broker plugin new my-filter            start a plugin of your own";
+  broker plugin new my-filter            start a plugin of your own
+  broker store check ~/store             what a data folder holds, and whether it is whole";
 
 /// Options of the serving broker. An option wins over the same key in the file.
 #[derive(Debug, Args)]
@@ -71,6 +73,35 @@ pub enum Command {
     /// Write, build and check plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look at the data folder of a broker that is not running, and repair it
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// Work on a data folder.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Say what is there and what is damaged; changes nothing, exit code 1 if something is
+    Check {
+        /// The data folder
+        #[arg(value_name = "PATH")]
+        folder: PathBuf,
+    },
+    /// Make consume queues and index anew from the messages, and cut off a half-written end
+    Repair {
+        /// The data folder
+        #[arg(value_name = "PATH")]
+        folder: PathBuf,
+    },
+    /// Print messages in the order they were stored, a JSON object a line
+    Dump {
+        /// The data folder
+        #[arg(value_name = "PATH")]
+        folder: PathBuf,
+        /// Which of them
+        #[command(flatten)]
+        options: DumpOptions,
+    },
 }
 
 /// Work on plugins.

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod store_tool;
 
 mod address;
 mod broker;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
-use waspmq_broker::cli::{Cli, Command, PluginCommand, Prepared};
+use waspmq_broker::cli::{Cli, Command, PluginCommand, Prepared, StoreCommand};
 use waspmq_broker::config::Keys;
-use waspmq_broker::{Broker, StartPage};
+use waspmq_broker::{Broker, StartPage, store_tool};
 use waspmq_plugin_host::{CheckedPlugin, SdkSource};
 use waspmq_settings::Settings as _;
 
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Some(Command::Plugin(command)) => work_on_plugins(command),
+        Some(Command::Store(command)) => work_on_store(command),
         None => serve(&cli, started),
     };
     match outcome {
@@ -66,6 +67,16 @@ async fn run(prepared: Prepared, started: Instant) -> Result<(), String> {
         report.messages,
         if report.clean { "" } else { "; the next start checks them" }
     ))
+}
+
+fn work_on_store(command: &StoreCommand) -> Result<(), String> {
+    log_to_stderr();
+    let whole = match command {
+        StoreCommand::Check { folder } => store_tool::check(folder)?,
+        StoreCommand::Repair { folder } => store_tool::repair(folder)?,
+        StoreCommand::Dump { folder, options } => return store_tool::dump(folder, options),
+    };
+    if whole { Ok(()) } else { Err("the store is damaged, see above".into()) }
 }
 
 fn work_on_plugins(command: &PluginCommand) -> Result<(), String> {
