@@ -13,3 +13,4 @@ mod killing;
 mod recorded;
 mod starting;
 mod stopping;
+mod store_tool;
