@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -28,10 +29,10 @@ def latency(name):
 
 # name, what it prepares (once a broker), what it measures, figures
 SCENARIOS = {
-    "single": (None, "produce -t single{round} -d 8 -w 2 -c 4 --in-flight 64", [RATE]),
-    "batch": (None, "produce -t batch{round} -d 6 -w 2 -c 4 --in-flight 8 --batch 32", [RATE]),
+    "single": (None, "produce -t single{round} -d 6 -w 2 -c 4 --in-flight 64", [RATE]),
+    "batch": (None, "produce -t batch{round} -d 4 -w 2 -c 4 --in-flight 8 --batch 32", [RATE]),
     "one": (None, "produce -t one -d 5 -w 2 -c 1 --in-flight 1", [latency("p50"), latency("p99")]),
-    "rate": (None, "latency -t rate -d 15 -w 3 --rate 5000", [latency("p50"), latency("p99"), latency("p99.9")]),
+    "rate": (None, "latency -t rate -d 12 -w 3 --rate 5000", [latency("p50"), latency("p99"), latency("p99.9")]),
     "consume": (
         "produce -t consume --count 2000000 -d 120 -c 4 --in-flight 64 --tags a,b,c,d --property a=12",
         "consume -t consume -d 6 -w 3 -c 4 --pull 32 --again",
@@ -47,7 +48,7 @@ SCENARIOS = {
 
 
 def mqbench(namesrv, command):
-    words = [word.strip("'") for word in __import__("shlex").split(command)]
+    words = shlex.split(command)
     run = subprocess.run(
         [MQBENCH, words[0], "-n", namesrv, "--json", *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -65,7 +66,7 @@ def main():
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, comma-separated")
     arguments.add_argument("--warm", type=float, default=30, help="seconds of sends that warm the peer first")
-    arguments.add_argument("--pause", type=float, default=3, help="seconds of rest between runs: dirty pages reach the disk")
+    arguments.add_argument("--pause", type=float, default=3, help="seconds of rest between runs")
     arguments.add_argument("--out", help="all results, as JSON")
     options = arguments.parse_args()
     brokers = [tuple(broker.split("=", 1)) for broker in options.brokers]
@@ -82,6 +83,8 @@ def main():
                 mqbench(namesrv, prepare)
         for round_ in range(options.rounds):
             for name, namesrv in brokers:
+                # What earlier runs left in memory would be written during this one.
+                os.sync()
                 time.sleep(options.pause)
                 runs[name].append(mqbench(namesrv, measure.format(round=round_)))
         everything[scenario] = runs
