@@ -303,16 +303,19 @@ pub fn panic_text(buffer: &[u8]) -> Option<String> {
 }
 
 /// Reads a little-endian u32. `at + 4` lies inside `bytes`, as callers have checked.
+#[inline(always)] // Left to itself, the compiler makes a call of it in guests: for every field of every record.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..].first_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 /// Reads a little-endian u64. `at + 8` lies inside `bytes`, as callers have checked.
+#[inline(always)]
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 /// Reads a little-endian u16. `at + 2` lies inside `bytes`, as callers have checked.
+#[inline(always)]
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes[at..].first_chunk::<2>().map_or(0, |word| u16::from_le_bytes(*word))
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use waspmq_plugin_sdk::Message;
 
-use crate::number::{Literal, java_double, java_long};
+use crate::number::{Literal, java_double, java_integer, java_long};
 use crate::value::{Incomparable, Value, equal, negated, order, same_number};
 
 /// Operands of code up to this stack height need no allocation.
@@ -160,6 +160,25 @@ impl Parts {
         message.prop_bytes(&self.names[usize::from(name)]).map_or(Value::Null, Value::Text)
     }
 
+    /// Whether the property stands so to the constant; `None`: unknown.
+    #[inline]
+    fn compare(
+        &self,
+        name: u16,
+        constant: u16,
+        comparison: Comparison,
+        message: &Message<'_>,
+    ) -> Result<Option<bool>, Incomparable> {
+        // The usual pair first and in one piece: `order` comes to the same by way of three calls.
+        if let Constant::Number(Literal::Integer(right)) = self.constants[usize::from(constant)] {
+            let Some(text) = message.prop_bytes(&self.names[usize::from(name)]) else { return Ok(None) };
+            let left = java_integer(text).ok_or(Incomparable)?;
+            return Ok(Some(comparison.holds(left.cmp(&right))));
+        }
+        let ordering = order(self.property(name, message), self.constant(constant))?;
+        Ok(ordering.map(|ordering| comparison.holds(ordering)))
+    }
+
     #[inline]
     fn constant(&self, constant: u16) -> Value<'_> {
         self.constants[usize::from(constant)].value()
@@ -186,6 +205,10 @@ impl Program {
     /// Whether the message matches. Unknown is no match, nor is a comparison that cannot be made.
     #[inline]
     pub fn matches(&self, message: &Message<'_>) -> bool {
+        // A single comparison, as most expressions are, needs no stack.
+        if let [Op::CompareProperty { name, constant, comparison }] = self.parts.code[..] {
+            return self.parts.compare(name, constant, comparison, message) == Ok(Some(true));
+        }
         let result = if self.stack_max <= SMALL_STACK {
             self.run(message, &mut [Value::Null; SMALL_STACK])
         } else {
@@ -203,8 +226,8 @@ impl Program {
             at += 1;
             match *op {
                 Op::CompareProperty { name, constant, comparison } => {
-                    let ordering = order(self.parts.property(name, message), self.parts.constant(constant))?;
-                    stack[height] = ordering.map_or(Value::Null, |it| Value::Truth(comparison.holds(it)));
+                    let truth = self.parts.compare(name, constant, comparison, message)?;
+                    stack[height] = truth.map_or(Value::Null, Value::Truth);
                     height += 1;
                 }
                 Op::EqualProperty { name, constant } => {
