@@ -5,6 +5,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
 /// Where time comes from.
 pub trait Clock: Send + Sync {
     /// Wall clock: milliseconds since 1970-01-01 UTC. May jump either way when the machine's clock is set.
@@ -12,6 +15,9 @@ pub trait Clock: Send + Sync {
 
     /// Time since some fixed moment; never goes back. For timeouts and intervals.
     fn monotonic(&self) -> Duration;
+
+    /// The hour that clocks on the wall show, 0 to 23, for settings that name hours of the day.
+    fn local_hour(&self) -> u8;
 }
 
 /// The machine's clocks.
@@ -44,6 +50,12 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn local_hour(&self) -> u8 {
+        // Asked for each time: the zone of a machine may be changed. One that cannot be found out counts as UTC.
+        let hour = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::system()).hour();
+        u8::try_from(hour).unwrap_or(0)
     }
 }
 
@@ -85,6 +97,11 @@ impl Clock for SettableClock {
     fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.monotonic_ns.load(Ordering::SeqCst))
     }
+
+    /// That of UTC.
+    fn local_hour(&self) -> u8 {
+        (self.now_ms().rem_euclid(DAY_MS) / HOUR_MS) as u8
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +115,7 @@ mod tests {
         let before = clock.monotonic();
         std::thread::sleep(Duration::from_millis(2));
         assert!(clock.monotonic() >= before + Duration::from_millis(2));
+        assert!(clock.local_hour() < 24);
     }
 
     #[test]
@@ -108,5 +126,9 @@ mod tests {
         assert_eq!((clock.now_ms(), clock.monotonic()), (1_250, Duration::from_millis(250)));
         clock.set_now_ms(7);
         assert_eq!((clock.now_ms(), clock.monotonic()), (7, Duration::from_millis(250)));
+        clock.set_now_ms(DAY_MS * 19_675 + 4 * HOUR_MS - 1);
+        assert_eq!(clock.local_hour(), 3);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(clock.local_hour(), 4);
     }
 }

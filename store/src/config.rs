@@ -11,6 +11,7 @@ use std::{
 use crate::{
     dispatch::DelayLevels,
     index::IndexShape,
+    retention::RetentionRules,
     storage::{DiskStorage, Storage},
     watch::Watch,
 };
@@ -63,6 +64,8 @@ pub struct StoreConfig {
     pub watch: Option<Watch>,
     /// Whether a restart checks the bodies' checksums (`checkCRCOnRecover`).
     pub check_crc_on_recovery: bool,
+    /// When old files are deleted, and when a full disk takes no more messages.
+    pub retention: RetentionRules,
 }
 
 impl StoreConfig {
@@ -86,6 +89,7 @@ impl StoreConfig {
             populate_ahead_bytes_max: 96 << 20,
             watch: None,
             check_crc_on_recovery: true,
+            retention: RetentionRules::default(),
         }
     }
 

@@ -138,7 +138,11 @@ impl Derived {
         let ms = [now, state.mark].into_iter().find(|(end, _)| *end <= dispatched).map_or(0, |(_, ms)| ms);
         state.mark = now;
         self.checkpoint.derived_synced(dispatched.min(self.log.durable()), ms, mark);
-        self.checkpoint.flush(None)?;
+        if let Err(error) = self.checkpoint.flush(None) {
+            state.failed = true;
+            tracing::error!(%error, "the checkpoint could not be synced; the next start will look at more of the log");
+            return Err(error);
+        }
         state.synced = dispatched;
         Ok(())
     }
@@ -147,6 +151,12 @@ impl Derived {
     pub(crate) fn is_whole(&self) -> bool {
         let state = self.state();
         !state.failed && state.synced >= self.dispatcher.position()
+    }
+
+    /// Everything before this is dispatched, and on the disk so, or will never be because a sync has failed.
+    pub(crate) fn settled(&self) -> PhysicalOffset {
+        let state = self.state();
+        if state.failed { self.dispatcher.position() } else { state.synced }
     }
 
     fn sync_files(&self) -> Result<(), StoreError> {

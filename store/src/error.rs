@@ -66,6 +66,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the disk, or what this user may have of it, is full.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, StoreError::Io { source, .. } if full(source.kind()))
+    }
+}
+
 /// Turns an [`io::Error`] into a [`StoreError`] that names the action and the file.
 pub(crate) trait AtPath<T> {
     /// `action` is a verb in its -ing form, such as `creating`.

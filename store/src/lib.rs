@@ -26,6 +26,7 @@ mod populate;
 mod query;
 mod queue;
 mod recovery;
+mod retention;
 mod sleeper;
 #[cfg(test)]
 mod test_rig;
@@ -46,4 +47,5 @@ pub use offsets::{PhysicalOffset, QueueOffset};
 pub use query::{Boundary, KeyQuery, QueryResult};
 pub use queue::Queue;
 pub use recovery::OpenReport;
+pub use retention::{DiskLevel, DiskStatus, HoursOfDay, RetentionRules};
 pub use watch::Watch;

@@ -11,6 +11,7 @@ use std::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use crate::{
@@ -360,19 +361,35 @@ impl MappedFileQueue {
         self.storage.wipe(&path, range, self.blocks).at_path("wiping the end of", &path)
     }
 
-    /// Deletes the files that end at or before `offset`, but never the last; returns how many.
+    /// Deletes the files that end at or before `offset`, but never the last; returns how many. Nobody waits for the
+    /// disk meanwhile: freeing the blocks of a large file takes long.
     pub(crate) fn delete_before(&self, offset: u64) -> Result<usize, StoreError> {
         let mut deleted = 0;
-        loop {
-            let mut files = self.files_mut();
-            if files.len() < 2 || files[0].start + self.file_bytes > offset {
-                return Ok(deleted);
+        while let Some(slot) = self.take_first(offset) {
+            let path = file_path(&self.dir, slot.start);
+            if let Err(error) = self.storage.remove(&path).at_path("deleting", &path) {
+                let mut files = self.files_mut();
+                // Unless the row was made anew meanwhile.
+                if files.front().is_some_and(|first| first.start == slot.start + self.file_bytes) {
+                    files.push_front(slot);
+                }
+                return Err(error);
             }
-            let path = file_path(&self.dir, files[0].start);
-            self.storage.remove(&path).at_path("deleting", &path)?;
-            files.pop_front();
             deleted += 1;
         }
+        Ok(deleted)
+    }
+
+    fn take_first(&self, offset: u64) -> Option<Slot> {
+        let mut files = self.files_mut();
+        let goes = files.len() >= 2 && files[0].start + self.file_bytes <= offset;
+        if goes { files.pop_front() } else { None }
+    }
+
+    /// When the first file was last written.
+    pub(crate) fn first_modified(&self) -> Result<SystemTime, StoreError> {
+        let path = file_path(&self.dir, self.min_offset());
+        self.storage.modified(&path).at_path("looking at", &path)
     }
 
     /// Deletes the files and the folder. Slices handed out stay readable.

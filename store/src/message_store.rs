@@ -31,6 +31,7 @@ use crate::{
     query::{self, Boundary, KeyQuery, QueryResult},
     queue::Queue,
     recovery::{self, OpenReport},
+    retention::{DiskStatus, Retention, RetentionParts},
     storage::Storage,
 };
 
@@ -49,6 +50,7 @@ pub struct MessageStore {
     flush: Arc<Flush>,
     derived: Arc<Derived>,
     populate: Arc<Populate>,
+    retention: Arc<Retention>,
     running: Mutex<Running>,
     report: OpenReport,
 }
@@ -113,24 +115,36 @@ impl MessageStore {
         let (log, queues, index) = (Arc::clone(&parts.log), Arc::clone(&parts.queues), parts.index.clone());
         let dispatcher = Arc::new(Dispatcher::start(Dispatch::new(parts, report.end), Arc::clone(&checkpoint))?);
         let flush = Flush::new(Arc::clone(&log), Arc::clone(&checkpoint), Arc::clone(&clock), &config);
-        let derived = Derived::new(
+        let derived = Arc::new(Derived::new(
             Arc::clone(&log),
             Arc::clone(&queues),
             index.clone(),
             Arc::clone(&dispatcher),
             Arc::clone(&checkpoint),
-        );
+        ));
         if unsynced {
             derived.sync_all_first(Arc::clone(&config.storage), root.to_owned());
         }
         if untouched {
             derived.all_synced(report.end);
         }
+        let retention = Retention::new(
+            RetentionParts {
+                log: Arc::clone(&log),
+                queues: Arc::clone(&queues),
+                index: index.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                derived: Arc::clone(&derived),
+                clock: Arc::clone(&clock),
+            },
+            &config,
+        );
         let store = MessageStore {
+            retention: Arc::new(retention),
             populate: Arc::new(Populate::new(Arc::clone(&log), config.populate_ahead_bytes_max)),
             running: Mutex::new(Running { lock: Some(lock), ..Running::default() }),
             flush: Arc::new(flush),
-            derived: Arc::new(derived),
+            derived,
             config,
             clock,
             log,
@@ -157,7 +171,9 @@ impl MessageStore {
         let flush = Arc::clone(&self.flush);
         start("flush-deadlines", Box::new(move || flush.run_deadlines()))?;
         let (derived, clock) = (Arc::clone(&self.derived), Arc::clone(&self.clock));
-        start("flush-derived", Box::new(move || derived.run(&*clock)))
+        start("flush-derived", Box::new(move || derived.run(&*clock)))?;
+        let retention = Arc::clone(&self.retention);
+        start("retention", Box::new(move || retention.run()))
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -199,16 +215,14 @@ impl MessageStore {
         self.log.append(messages, &*self.clock, out);
     }
 
-    /// Refuses messages for `reason` until further notice (`None`: takes them again). A log that was poisoned by a
-    /// failed sync, or a store that is being closed, stays so.
-    pub fn refuse_appends(&self, reason: Option<AppendError>) {
-        self.log.refuse(reason);
-    }
-
     /// Why messages are refused at the moment, if they are.
     pub fn refusal(&self) -> Option<AppendError> {
-        let unreadable = || self.dispatcher.fault().map(|reason| AppendError::ReadOnly { reason });
-        self.log.refusal().or_else(unreadable)
+        self.log.refusal()
+    }
+
+    /// How full the disk was when it was last looked at, and what that means.
+    pub fn disk(&self) -> DiskStatus {
+        self.retention.disk()
     }
 
     /// One past the newest byte that is on the disk.
@@ -295,11 +309,7 @@ impl MessageStore {
     /// Deletes the files of the log that end at or before `offset`, never the last one, and what queues and index hold
     /// of them. Returns how many files of the log went.
     pub fn delete_before(&self, offset: PhysicalOffset) -> Result<usize, StoreError> {
-        let deleted = self.log.delete_before(offset)?;
-        let min = self.log.min_offset();
-        self.queues.delete_before(min)?;
-        self.index.as_ref().map_or(Ok(0), |index| index.delete_before(min))?;
-        Ok(deleted)
+        self.retention.delete_before(offset)
     }
 
     /// Closes the store: takes no more messages, brings everything to the disk and into queues and index, and ends the
@@ -345,6 +355,7 @@ impl MessageStore {
 
     fn end_threads(&self, running: &mut Running) {
         self.populate.stop();
+        self.retention.stop();
         self.flush.stop();
         self.derived.stop();
         for thread in running.threads.drain(..) {

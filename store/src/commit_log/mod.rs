@@ -9,13 +9,14 @@ mod recently_read;
 mod recovery;
 
 use std::{
-    io,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
+
+use waspmq_protocol::message::record::RecordView;
 
 use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
@@ -65,6 +66,8 @@ pub(crate) struct CommitLog {
     /// Beyond this offset the populate thread wants to be woken.
     populate_at: AtomicU64,
     recently_read: RecentlyRead,
+    /// Somebody asks for a look at the disk.
+    look_wanted: AtomicBool,
     /// Threads that follow the log.
     pub(crate) followers: Followers,
 }
@@ -82,6 +85,8 @@ pub(crate) struct Followers {
     pub(crate) dispatch: Sleeper,
     /// Syncs queues and index; woken when the log was synced.
     pub(crate) derived: Sleeper,
+    /// Watches the disk; woken when a file did not get its blocks.
+    pub(crate) retention: Sleeper,
 }
 
 #[derive(Debug)]
@@ -97,6 +102,8 @@ struct LogSettings {
 struct Unavailable {
     retry_at: Duration,
     error: Option<AppendError>,
+    /// The log of events says already that files cannot be made ahead.
+    told: bool,
 }
 
 impl CommitLog {
@@ -122,6 +129,7 @@ impl CommitLog {
             sync_wanted: AtomicBool::new(false),
             populate_at: AtomicU64::new(0),
             recently_read: RecentlyRead::default(),
+            look_wanted: AtomicBool::new(false),
             followers: Followers::default(),
         })
     }
@@ -165,10 +173,16 @@ impl CommitLog {
         self.settings.body_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Refuses appends for `reason` until further notice, or takes them again. A poisoned log stays poisoned.
+    /// Refuses appends for `reason` until further notice, or takes them again. A poisoned log stays poisoned, and one
+    /// that is being closed stays so, unless it is poisoned meanwhile.
     pub(crate) fn refuse(&self, reason: Option<AppendError>) {
         let mut refusal = self.refusal.write().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*refusal, Some(AppendError::Poisoned { .. })) {
+        let stays = match *refusal {
+            Some(AppendError::Poisoned { .. }) => true,
+            Some(AppendError::ShuttingDown) => !matches!(reason, Some(AppendError::Poisoned { .. })),
+            _ => false,
+        };
+        if !stays {
             self.refusing.store(reason.is_some(), Ordering::Release);
             *refusal = reason;
         }
@@ -192,22 +206,34 @@ impl CommitLog {
             return Err(error.clone());
         }
         let made = self.files.file_to_write(at).map_err(append_error);
-        *unavailable = Unavailable { retry_at: now + RETRY_FILE, error: made.as_ref().err().cloned() };
+        let told = unavailable.told && made.is_err();
+        *unavailable = Unavailable { retry_at: now + RETRY_FILE, error: made.as_ref().err().cloned(), told };
+        if matches!(made, Err(AppendError::DiskFull { .. })) {
+            self.ask_for_look();
+        }
         made
     }
 
     /// Makes the file behind the last one if the log is closer to its end than `ahead_bytes`. Returns whether there is
     /// such a file now.
     pub(crate) fn make_file_ahead(&self, ahead_bytes: u64) -> bool {
-        let _one_at_a_time = self.making_file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unavailable = self.making_file.lock().unwrap_or_else(PoisonError::into_inner);
         if self.files.end_offset() >= self.files.wrote() + ahead_bytes {
             return true;
         }
         match self.files.add_file() {
-            Ok(_) => true,
+            Ok(_) => {
+                unavailable.told = false;
+                true
+            }
             Err(error) => {
                 // Not an error yet: the log still has room, and the append that needs the file tries again.
-                tracing::warn!(%error, "the next file of the log could not be made ahead of need");
+                if !std::mem::replace(&mut unavailable.told, true) {
+                    tracing::warn!(%error, "the next file of the log could not be made ahead of need");
+                }
+                if error.is_disk_full() {
+                    self.ask_for_look();
+                }
                 false
             }
         }
@@ -254,6 +280,39 @@ impl CommitLog {
         self.files.delete_before(written.min(self.files.flushed()))
     }
 
+    /// Where the oldest file ends, if the log goes on behind it.
+    pub(crate) fn first_file_end(&self) -> Option<PhysicalOffset> {
+        let end = self.files.min_offset() + self.files.file_bytes();
+        (self.files.wrote() > end).then(|| physical(end))
+    }
+
+    /// When the oldest file was last written, as the storage sees it.
+    pub(crate) fn first_file_written(&self) -> Result<SystemTime, StoreError> {
+        self.files.first_modified()
+    }
+
+    /// Store time, ms, of the record that begins at `offset`, if one does.
+    pub(crate) fn store_time_at(&self, offset: PhysicalOffset) -> Result<Option<i64>, StoreError> {
+        let record = self.record_at(offset)?;
+        Ok(record.and_then(|bytes| Some(RecordView::parse(&bytes, false).ok()?.store_timestamp())))
+    }
+
+    /// A file did not get its blocks, or gets them again: the disk is to be looked at now.
+    pub(crate) fn ask_for_look(&self) {
+        self.look_wanted.store(true, Ordering::Release);
+        self.followers.retention.announce_and_wake();
+    }
+
+    /// Whether somebody has asked for a look at the disk.
+    pub(crate) fn look_wanted(&self) -> bool {
+        self.look_wanted.load(Ordering::Acquire)
+    }
+
+    /// As [`CommitLog::look_wanted`], and forgets it: the look begins.
+    pub(crate) fn begin_look(&self) -> bool {
+        self.look_wanted.swap(false, Ordering::AcqRel)
+    }
+
     /// From which offset on the populate thread is to be woken.
     pub(crate) fn set_populate_at(&self, offset: u64) {
         self.populate_at.store(offset, Ordering::Relaxed);
@@ -271,12 +330,8 @@ pub(crate) fn physical(offset: u64) -> PhysicalOffset {
 }
 
 fn append_error(error: StoreError) -> AppendError {
-    match &error {
-        StoreError::Io { source, .. } if is_full(source) => AppendError::DiskFull { reason: error.to_string().into() },
-        _ => AppendError::FileUnavailable { source: Arc::new(error) },
+    if error.is_disk_full() {
+        return AppendError::DiskFull { reason: error.to_string().into() };
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    AppendError::FileUnavailable { source: Arc::new(error) }
 }

@@ -19,7 +19,7 @@ pub(crate) use request::Wanted;
 
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
-use crate::error::{OpenError, StoreError};
+use crate::error::{AppendError, OpenError, StoreError};
 use crate::offsets::PhysicalOffset;
 
 /// Batches that follow each other this closely make the dispatcher look for itself instead of being woken.
@@ -44,7 +44,7 @@ struct Shared {
     checkpoint: Arc<Checkpoint>,
     position: AtomicI64,
     stop: AtomicBool,
-    fault: Mutex<Option<Arc<str>>>,
+    fault: Mutex<Option<AppendError>>,
 }
 
 impl Dispatcher {
@@ -70,8 +70,8 @@ impl Dispatcher {
         PhysicalOffset(self.shared.position.load(Ordering::Acquire))
     }
 
-    /// Why dispatch has been failing for half a minute, if it has: the store should take no more messages.
-    pub(crate) fn fault(&self) -> Option<Arc<str>> {
+    /// Why the store should take no more messages: dispatch finds the disk full, or has been failing for half a minute.
+    pub(crate) fn fault(&self) -> Option<AppendError> {
         self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -158,18 +158,24 @@ impl Shared {
         if *failures == 1 {
             tracing::error!(%error, "messages cannot be made readable; trying again every second");
         }
-        if *failures == FAILURES_MAX {
-            tracing::error!(%error, "messages could not be made readable for long: no more are taken");
-            let reason: Arc<str> = format!("consume queues and index cannot be written: {error}").into();
-            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
-        }
+        let reason = || format!("consume queues and index cannot be written: {error}").into();
+        let fault = match *failures {
+            // More messages would only make the backlog longer.
+            1.. if error.is_disk_full() => AppendError::DiskFull { reason: reason() },
+            FAILURES_MAX.. => AppendError::ReadOnly { reason: reason() },
+            _ => return,
+        };
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        self.log.ask_for_look();
     }
 
     fn recovered(&self, failures: &mut u32) {
         if *failures > 0 {
             tracing::info!(failures = *failures, "messages are made readable again");
             *failures = 0;
-            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            if self.fault.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                self.log.ask_for_look();
+            }
         }
     }
 }

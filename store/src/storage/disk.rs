@@ -14,9 +14,11 @@ use std::{
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, SeekFrom, StatxFlags, fallocate, fcntl_lock, flock, syncfs};
+use rustix::fs::{
+    AtFlags, FallocateFlags, FlockOperation, SeekFrom, StatxFlags, fallocate, fcntl_lock, flock, statvfs, syncfs,
+};
 
-use super::{Backing, Blocks, Entry, Life, Memory, Region, Storage};
+use super::{Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
 
 /// Files of the operating system.
 #[derive(Debug, Default)]
@@ -56,6 +58,18 @@ impl Storage for DiskStorage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let mut dir = dir;
+        let found = loop {
+            match (statvfs(dir), dir.parent()) {
+                (Err(rustix::io::Errno::NOENT), Some(parent)) => dir = parent,
+                (found, _) => break found?,
+            }
+        };
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { used: bytes(found.f_blocks.saturating_sub(found.f_bfree)), available: bytes(found.f_bavail) })
     }
 
     fn modified(&self, path: &Path) -> io::Result<SystemTime> {
@@ -336,6 +350,16 @@ mod tests {
             let zero = |at: usize| at >= 5000 || (100..200).contains(&at);
             assert!(bytes.len() == 1 << 20 && bytes.iter().enumerate().all(|(at, byte)| (*byte == 0) == zero(at)));
         }
+    }
+
+    #[test]
+    fn space_is_told_also_for_a_folder_that_is_yet_to_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = DiskStorage.space(dir.path()).unwrap();
+        let below = DiskStorage.space(&dir.path().join("a/b/c")).unwrap();
+        // Others write meanwhile, but the file system keeps its size.
+        assert_eq!(here.used + here.available, below.used + below.available);
+        assert!(here.available > 0 && here.used_percent() <= 100);
     }
 
     #[test]

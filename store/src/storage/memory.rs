@@ -10,12 +10,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use super::{Backing, Blocks, Entry, Life, Memory, Region, Storage};
+use super::{Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
 
 /// What a disk writes as one: a power cut keeps or loses this much of what was not synced.
 const SECTOR_BYTES: usize = 512;
@@ -25,6 +25,7 @@ const SECTOR_BYTES: usize = 512;
 pub struct MemoryStorage {
     disk: Arc<Mutex<Disk>>,
     fail_syncs: Arc<AtomicBool>,
+    slow_syncs_ms: Arc<AtomicU64>,
     locks: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
@@ -35,6 +36,8 @@ struct Disk {
     /// The names a power cut keeps, with the file each stands for.
     durable: BTreeMap<PathBuf, Arc<Bytes>>,
     room: Option<u64>,
+    /// What the disk says of itself: bytes in all, and of those what is not the store's.
+    size: Option<(u64, u64)>,
     /// Changes when what was not synced may be lost.
     life: i64,
 }
@@ -85,7 +88,12 @@ impl MemoryStorage {
     /// An empty disk without limits.
     pub fn new() -> Self {
         let disk = Disk { life: new_life(), ..Disk::default() };
-        Self { disk: Arc::new(Mutex::new(disk)), fail_syncs: Arc::default(), locks: Arc::default() }
+        Self {
+            disk: Arc::new(Mutex::new(disk)),
+            fail_syncs: Arc::default(),
+            slow_syncs_ms: Arc::default(),
+            locks: Arc::default(),
+        }
     }
 
     /// As after a reboot that lost nothing: whoever opens the disk next can rely on nothing but what was synced.
@@ -98,9 +106,20 @@ impl MemoryStorage {
         self.fail_syncs.store(fail, Ordering::Relaxed);
     }
 
+    /// From now on every sync takes so long.
+    pub fn slow_syncs(&self, pause: Duration) {
+        self.slow_syncs_ms.store(pause.as_millis() as u64, Ordering::Relaxed);
+    }
+
     /// Room left for new files and reservations, in bytes; `None` for no limit.
     pub fn set_room(&self, bytes: Option<u64>) {
         lock(&self.disk).room = bytes;
+    }
+
+    /// From now on the disk says that it has `all` bytes, `elsewhere` of them taken by others. Files count in full. Says
+    /// nothing of what can be stored: see [`MemoryStorage::set_room`].
+    pub fn set_size(&self, all: u64, elsewhere: u64) {
+        lock(&self.disk).size = Some((all, elsewhere));
     }
 
     /// The disk after a power cut at this moment: synced bytes are there, of the others a random part of the sectors.
@@ -188,6 +207,14 @@ impl Storage for MemoryStorage {
         Ok(lock(&self.disk).files.get(path).map(|file| file.seen.len() as u64))
     }
 
+    fn space(&self, _dir: &Path) -> io::Result<Space> {
+        let disk = lock(&self.disk);
+        let (all, elsewhere) = disk.size.unwrap_or((u64::MAX, 0));
+        let files: u64 = disk.files.values().map(|file| file.seen.len() as u64).sum();
+        let used = files.saturating_add(elsewhere).min(all);
+        Ok(Space { used, available: all - used })
+    }
+
     fn modified(&self, path: &Path) -> io::Result<SystemTime> {
         Ok(self.file(path)?.modified)
     }
@@ -232,7 +259,8 @@ impl Storage for MemoryStorage {
         }
         let memory = Memory::Heap(Arc::clone(&file.seen));
         let (disk, fail_syncs) = (Arc::clone(&self.disk), Arc::clone(&self.fail_syncs));
-        Ok(Region { memory, backing: Arc::new(MemoryBacking { file, disk, fail_syncs }) })
+        let slow_syncs_ms = Arc::clone(&self.slow_syncs_ms);
+        Ok(Region { memory, backing: Arc::new(MemoryBacking { file, disk, fail_syncs, slow_syncs_ms }) })
     }
 
     fn read_at(&self, path: &Path, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -324,11 +352,13 @@ struct MemoryBacking {
     file: Arc<Bytes>,
     disk: Arc<Mutex<Disk>>,
     fail_syncs: Arc<AtomicBool>,
+    slow_syncs_ms: Arc<AtomicU64>,
 }
 
 impl Backing for MemoryBacking {
     fn sync(&self, _memory: &Memory, range: Range<usize>) -> io::Result<()> {
         check_sync(&self.fail_syncs)?;
+        std::thread::sleep(Duration::from_millis(self.slow_syncs_ms.load(Ordering::Relaxed)));
         // A power cut happens before or after a sync of whatever file, as seen by all files.
         let _no_power_cut = lock(&self.disk);
         self.file.sync(range);
@@ -379,5 +409,18 @@ mod tests {
         storage.create(Path::new("/store/b"), 8192, Blocks::Sparse).unwrap();
         storage.reserve(Path::new("/store/b"), 0..4096).unwrap();
         assert!(storage.reserve(Path::new("/store/b"), 4096..8192).is_err());
+    }
+
+    #[test]
+    fn the_part_of_a_disk_that_is_used_is_rounded_up() {
+        let storage = MemoryStorage::new();
+        let dir = Path::new("/store");
+        assert_eq!(storage.space(dir).unwrap().used_percent(), 0);
+        storage.create_dir(dir).unwrap();
+        storage.create(&dir.join("a"), 700, Blocks::Sparse).unwrap();
+        for (elsewhere, percent) in [(0, 70), (1, 71), (300, 100), (5000, 100)] {
+            storage.set_size(1000, elsewhere);
+            assert_eq!(storage.space(dir).unwrap().used_percent(), percent, "{elsewhere}");
+        }
     }
 }

@@ -42,6 +42,23 @@ pub enum Blocks {
 /// See [`Storage::life`].
 pub type Life = [i64; 4];
 
+/// How full a file system is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are taken, by whomever.
+    pub used: u64,
+    /// Bytes that this process may still take; what is kept for the administrator does not count.
+    pub available: u64,
+}
+
+impl Space {
+    /// The part that is taken, rounded up, as `df` shows it.
+    pub fn used_percent(self) -> u8 {
+        let (used, all) = (u128::from(self.used), u128::from(self.used) + u128::from(self.available));
+        (used * 100).div_ceil(all.max(1)) as u8
+    }
+}
+
 /// Files and folders. Paths are absolute or relative to the process, as with `std::fs`.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// Creates a folder and its parents; fine if it is there.
@@ -50,6 +67,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     /// Size of a file, `None` if it is not there.
     fn file_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
+    /// How full the file system is that a folder lies in, or will lie in once it is made.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
     /// When a file was last written, for retention.
     fn modified(&self, path: &Path) -> io::Result<SystemTime>;
     /// Makes a new file of `bytes` zero bytes; an error if it exists.

@@ -8,4 +8,5 @@ mod folder;
 mod layout;
 mod model;
 mod restart;
+mod retention;
 mod rig;

@@ -12,7 +12,7 @@ use waspmq_store::{
     Append, AppendError, Appended, Durability, GetRequest, GetStatus, IndexShape, Item, Items, MessageStore,
     NoListener, OpenError, QueueOffset, StoreConfig,
     clock::{Clock, SystemClock},
-    storage::MemoryStorage,
+    storage::{MemoryStorage, Storage},
 };
 
 /// Every commit log file of a rig.
@@ -63,8 +63,18 @@ impl Rig {
         self
     }
 
+    /// The names in a folder of the store.
+    pub(crate) fn files(&self, dir: &str) -> Vec<String> {
+        let entries = self.storage.list(&Path::new(ROOT).join(dir)).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn used(&self) -> u64 {
+        self.storage.space(Path::new(ROOT)).unwrap().used
+    }
+
     pub(crate) fn bytes_of(&self, name: &str) -> Vec<u8> {
-        use waspmq_store::storage::Storage;
         self.storage.read(&Path::new(ROOT).join(name)).unwrap()
     }
 }
@@ -85,6 +95,21 @@ pub(crate) fn one<'a>(queue: &'a Arc<waspmq_store::Queue>, items: Items<'a>) -> 
 /// Stores one message and returns where.
 pub(crate) fn append(store: &MessageStore, topic: &str, queue_id: i32, body: &[u8]) -> Result<Appended, AppendError> {
     append_all(store, topic, queue_id, &[body])
+}
+
+/// Stores one message that can be found by a key.
+pub(crate) fn append_keyed(
+    store: &MessageStore,
+    topic: &str,
+    queue_id: i32,
+    body: &[u8],
+    key: &str,
+) -> Result<Appended, AppendError> {
+    let (queue, properties) = (store.queue(topic, queue_id), format!("KEYS\x01{key}\x02"));
+    let items = Items::One(Item { flag: 0, body, properties: properties.as_bytes() });
+    let mut out = Vec::new();
+    store.append(&[one(&queue, items)], &mut out);
+    out.pop().unwrap()
 }
 
 /// Stores a batch of messages, or one.
