@@ -11,7 +11,7 @@ use waspmq_plugin_host::{HostConfig, HostLimits, PluginHost, PluginStatus, Start
 use waspmq_remoting::{BindError, Metrics, Server, ServerConfig};
 use waspmq_store::clock::{Clock, SystemClock};
 use waspmq_store::persist::PersistError;
-use waspmq_store::{MessageStore, OpenError, OpenReport, ShutdownReport};
+use waspmq_store::{DiskStatus, MessageStore, OpenError, OpenReport, ShutdownReport};
 
 use crate::address::Advertised;
 use crate::config::{Config, NameServers, VIP_PORT_BELOW};
@@ -83,6 +83,8 @@ pub struct StartReport {
     pub name_server: Option<SocketAddr>,
     /// What the store found.
     pub store: OpenReport,
+    /// How full the disk is.
+    pub disk: DiskStatus,
     /// The plugins that serve.
     pub plugins: Vec<PluginStatus>,
 }
@@ -186,6 +188,7 @@ impl Broker {
             listening: server.local_addrs().to_vec(),
             name_server: name_server.as_ref().map(NamesrvServer::local_addr),
             store: store.open_report().clone(),
+            disk: store.disk(),
             plugins: plugins.plugins(),
         };
         let tables = shared.tables();
@@ -266,7 +269,12 @@ impl Shared {
     }
 
     fn tables(&self) -> Tables {
-        Tables { topics: self.topics.clone(), groups: self.groups.clone(), offsets: self.offsets.clone() }
+        Tables {
+            topics: self.topics.clone(),
+            groups: self.groups.clone(),
+            offsets: self.offsets.clone(),
+            failing: Arc::default(),
+        }
     }
 
     fn router(

@@ -61,6 +61,9 @@ impl fmt::Display for StartPage<'_> {
                 writeln!(f, "      {error}")?;
             }
         }
+        if let Some(reason) = &report.disk.refused {
+            writeln!(f, "  note         no message is taken at the moment: {reason}")?;
+        }
         for note in *notes {
             writeln!(f, "  note         {note}")?;
         }

@@ -1,6 +1,7 @@
 //! The background jobs of the broker, each with its period. They end when the broker drops them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -34,6 +35,16 @@ pub struct Tables {
     pub groups: Arc<SubscriptionTable>,
     /// Consumer offsets.
     pub offsets: Arc<OffsetTable>,
+    /// Which of them could not be written at the last turn.
+    pub failing: Arc<Failing>,
+}
+
+/// Per table, whether the last write failed.
+#[derive(Debug, Default)]
+pub struct Failing {
+    topics: AtomicBool,
+    groups: AtomicBool,
+    offsets: AtomicBool,
 }
 
 impl Tables {
@@ -44,18 +55,24 @@ impl Tables {
     }
 
     fn persist_settings(&self) {
-        tell("topics", self.topics.persist());
-        tell("consumer groups", self.groups.persist());
+        tell("topics", &self.failing.topics, self.topics.persist());
+        tell("consumer groups", &self.failing.groups, self.groups.persist());
     }
 
     fn persist_offsets(&self) {
-        tell("consumer offsets", self.offsets.persist());
+        tell("consumer offsets", &self.failing.offsets, self.offsets.persist());
     }
 }
 
-fn tell(table: &str, outcome: Result<(), PersistError>) {
-    if let Err(error) = outcome {
-        tracing::error!(table, %error, "a table could not be persisted; tried again at the next turn");
+/// A table that cannot be written, as on a full disk, is told of once, and once more when it can be again.
+fn tell(table: &str, failing: &AtomicBool, outcome: Result<(), PersistError>) {
+    let failed_before = failing.swap(outcome.is_err(), Ordering::Relaxed);
+    match outcome {
+        Err(error) if !failed_before => {
+            tracing::error!(table, %error, "a table could not be persisted; tried again at every turn");
+        }
+        Ok(()) if failed_before => tracing::warn!(table, "the table is persisted again"),
+        _ => {}
     }
 }
 

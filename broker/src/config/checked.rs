@@ -9,6 +9,7 @@ use waspmq_settings::{Given, SettingValue, Warning};
 use waspmq_store::{IndexShape, StoreConfig};
 
 use super::keys::{BrokerRole, Keys};
+use super::retention;
 
 /// Clients of RocketMQ 4.4 send to the port so far below the listening port.
 pub const VIP_PORT_BELOW: u16 = 2;
@@ -153,15 +154,15 @@ fn refuse_what_is_not_served(keys: &Keys) -> Result<(), ConfigError> {
 }
 
 /// Keys that users set to be safe and that do nothing yet; the start page says so.
-const NOT_YET: [&str; 5] =
-    ["deleteWhen", "fileReservedTime", "diskMaxUsedSpaceRatio", "messageDelayLevel", "transientStorePoolEnable"];
+const NOT_YET: [&str; 2] = ["messageDelayLevel", "transientStorePoolEnable"];
 
 /// What deserves a word although the broker starts.
 #[must_use]
 pub fn notes(given: &[Given], warnings: &[Warning]) -> Vec<String> {
     let unknown = warnings.iter().map(ToString::to_string);
     let idle = given.iter().filter(|given| NOT_YET.contains(&given.name.as_str()));
-    unknown.chain(idle.map(|given| format!("{} is known but not applied in this version", given.name))).collect()
+    let idle = idle.map(|given| format!("{} is known but not applied in this version", given.name));
+    unknown.chain(idle).chain(retention::clamped(given)).collect()
 }
 
 impl Config {
@@ -250,6 +251,7 @@ fn store_config(keys: &Keys, root: &Path) -> StoreConfig {
         flush_pages_min: keys.flush_pages_min,
         flush_thorough_interval: Duration::from_millis(keys.flush_thorough_ms.max(1)),
         check_crc_on_recovery: keys.check_crc,
+        retention: retention::rules(keys),
         ..StoreConfig::new(root)
     }
 }
@@ -313,7 +315,7 @@ mod tests {
 
     #[test]
     fn idle_and_unknown_keys_are_mentioned() {
-        let given = Properties::parse("deleteWhen=04\nlistenPrt=1\nabortFile=x").unwrap().into_given();
+        let given = Properties::parse("messageDelayLevel=1s\nlistenPrt=1\nabortFile=x").unwrap().into_given();
         let notes = notes(&given, &Keys::load(&given).unwrap().warnings);
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes[0].contains("did you mean listenPort?"), "{notes:?}");

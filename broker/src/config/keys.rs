@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use waspmq_settings::{SettingValue, settings};
-use waspmq_store::FlushMode;
+use waspmq_store::{FlushMode, HoursOfDay, RetentionRules};
 
 /// `flushDiskType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,32 @@ impl SettingValue for FlushDiskType {
             FlushMode::Async => "ASYNC_FLUSH".into(),
             FlushMode::Sync => "SYNC_FLUSH".into(),
         }
+    }
+}
+
+/// `deleteWhen`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteWhen(pub HoursOfDay);
+
+impl Default for DeleteWhen {
+    fn default() -> Self {
+        Self(RetentionRules::default().delete_when)
+    }
+}
+
+impl SettingValue for DeleteWhen {
+    fn expected() -> String {
+        "hours from 00 to 23, joined by semicolons,".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let hours: Option<Vec<u8>> = text.split(';').map(|hour| hour.trim().parse().ok()).collect();
+        HoursOfDay::new(hours?).map(Self)
+    }
+
+    fn show(&self) -> String {
+        let hours: Vec<String> = self.0.each().map(|hour| format!("{hour:02}")).collect();
+        hours.join(";")
     }
 }
 
@@ -154,6 +180,26 @@ settings! {
         sync_flush_timeout_ms: u64 = "syncFlushTimeout" or 5_000;
         /// Whether a restart checks the bodies' checksums.
         check_crc: bool = "checkCRCOnRecover" or true;
+        /// Hours for which messages are kept. A file of the log goes when all in it are older; the newest file stays.
+        reserved_hours: u64 = "fileReservedTime" or 72;
+        /// In which hours of the day, local time, that is done; several joined by semicolons.
+        delete_when: DeleteWhen = "deleteWhen" or DeleteWhen::default();
+        /// Bytes of the log that are kept at least; files beyond go at any hour, however young. 0: no limit.
+        log_bytes_kept: u64 = "commitLogRetentionBytes" or 0;
+        /// Percent of the disk used, 10 to 95; with more, messages beyond fileReservedTime go at any hour.
+        disk_delete_above: u8 = "diskMaxUsedSpaceRatio" or 75;
+        /// Percent used, 30 to 85; with more, the oldest files go, however young, until it is no more.
+        disk_clean_above: u8 = "diskSpaceCleanForciblyRatio" or 85;
+        /// Percent used, 35 to 90; with more, messages are refused until it is no more than diskSpaceCleanForciblyRatio.
+        disk_refuse_above: u8 = "diskSpaceWarningLevelRatio" or 90;
+        /// Whether messages younger than fileReservedTime may go when the disk is too full.
+        clean_forcibly: bool = "cleanFileForciblyEnable" or true;
+        /// Milliseconds between two looks at the disk.
+        clean_interval_ms: u64 = "cleanResourceInterval" or 10_000;
+        /// Milliseconds between two files that are deleted.
+        delete_pause_ms: u64 = "deleteCommitLogFilesInterval" or 100;
+        /// Files deleted at one look at most.
+        delete_files_max: usize = "deleteFileBatchMax" or 10;
         /// Access control. Not served in this version: true is refused.
         acl: bool = "aclEnable" or false;
         /// Controller mode. Not served in this version: true is refused.
@@ -163,11 +209,9 @@ settings! {
     }
     without effect {
         "storePathConsumeQueue", "storePathConsuQueue", "storePathIndex", "storeCheckpoint", "abortFile",
-        "brokerIP2", "haListenPort", "rocketmqHome", "brokerConfigPath", "deleteWhen", "fileReservedTime",
-        "diskMaxUsedSpaceRatio", "diskSpaceCleanForciblyRatio", "diskSpaceWarningLevelRatio", "messageDelayLevel",
+        "brokerIP2", "haListenPort", "rocketmqHome", "brokerConfigPath", "messageDelayLevel",
         "destroyMapedFileIntervalForcibly", "destroyMappedFileIntervalForcibly", "redeleteHangedFileInterval",
-        "deleteCommitLogFilesInterval", "deleteConsumeQueueFilesInterval", "cleanResourceInterval",
-        "cleanFileForciblyEnable", "flushConsumeQueueLeastPages", "flushConsumeQueueThoroughInterval",
+        "deleteConsumeQueueFilesInterval", "flushConsumeQueueLeastPages", "flushConsumeQueueThoroughInterval",
         "flushIntervalConsumeQueue", "flushCommitLogTimed", "sendMessageThreadPoolNums", "pullMessageThreadPoolNums",
         "queryMessageThreadPoolNums", "adminBrokerThreadPoolNums", "clientManageThreadPoolNums",
         "consumerManageThreadPoolNums", "sendThreadPoolQueueCapacity", "pullThreadPoolQueueCapacity",
@@ -188,6 +232,14 @@ settings! {
 mod tests {
     use super::*;
     use waspmq_settings::Settings as _;
+
+    #[test]
+    fn hours_are_read_and_shown_as_rocketmq_writes_them() {
+        let shown = |text| DeleteWhen::parse(text).map(|when| when.show());
+        assert_eq!(shown("04").as_deref(), Some("04"));
+        assert_eq!(shown("16; 4").as_deref(), Some("04;16"));
+        assert_eq!((shown("24"), shown("4,5"), shown("")), (None, None, None));
+    }
 
     #[test]
     fn the_shipped_file_has_every_setting_with_its_default() {

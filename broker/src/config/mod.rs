@@ -3,6 +3,7 @@
 
 mod checked;
 mod keys;
+mod retention;
 
 pub use checked::{Config, ConfigError, NameServers, QUEUES_MAX, VIP_PORT_BELOW, notes};
 pub use keys::Keys;

@@ -1,0 +1,214 @@
+//! The whole broker on a disk that is full, again and again: a small tmpfs with a balloon beside the data. Sends are
+//! refused with a code and the reason, reads and administration go on, sends are taken again within ten seconds of room,
+//! and every acknowledged message is there. Mounting needs root: elsewhere the tests say so and do nothing.
+#![expect(clippy::unwrap_used, reason = "a test: what fails here shall fail loudly")]
+
+#[expect(dead_code, reason = "shared with the tests of the whole broker, which ask more")]
+#[path = "../whole_broker/asking.rs"]
+mod asking;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use waspmq_tests::standalone::{Signal, Standalone};
+use waspmq_tests::wire::Connection;
+
+use asking::{SEND_MESSAGE, SUCCESS, create_topic, read_queue, send_fields};
+
+const DISK_BYTES: u64 = 128 << 20;
+const ROUNDS: usize = 20;
+const SERVICE_NOT_AVAILABLE: i64 = 14;
+/// From room on the disk to the first send that is taken.
+const WITHIN: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
+
+/// A file system of its own, unmounted with the value: make it before the broker that uses it.
+struct Mount {
+    dir: tempfile::TempDir,
+}
+
+impl Mount {
+    /// `None`, with the reason printed, where nothing may be mounted.
+    fn new(test: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK_BYTES}"), "tmpfs"]).arg(dir.path());
+        match mount.output() {
+            Ok(output) if output.status.success() => return Some(Mount { dir }),
+            Ok(output) => eprintln!("{test} skipped: {}", String::from_utf8_lossy(&output.stderr).trim()),
+            Err(error) => eprintln!("{test} skipped: no mount: {error}"),
+        }
+        None
+    }
+
+    /// Takes all the room.
+    fn inflate(&self) {
+        let mut file = File::options().create(true).append(true).open(self.dir.path().join("balloon")).unwrap();
+        let piece = vec![1; 4096];
+        while file.write_all(&piece).is_ok() {}
+    }
+
+    fn deflate(&self) {
+        fs::remove_file(self.dir.path().join("balloon")).unwrap();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.dir.path()).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} stays mounted", self.dir.path().display());
+        }
+    }
+}
+
+const OPTIONS: [&str; 10] = [
+    "--set",
+    "cleanFileForciblyEnable=false",
+    "--set",
+    "cleanResourceInterval=1000",
+    "--set",
+    "mappedFileSizeConsumeQueue=200000",
+    "--set",
+    "maxHashSlotNum=1000",
+    "--set",
+    "maxIndexNum=20000",
+];
+
+/// A broker whose data lies on the mount.
+fn broker_on(mount: &Mount, name: &str) -> Standalone {
+    let broker = Standalone::prepare(name).unwrap();
+    symlink(mount.dir.path(), broker.data()).unwrap();
+    broker
+}
+
+/// One sender, and what was acknowledged.
+struct Sender {
+    connection: Connection,
+    acknowledged: Vec<Vec<u8>>,
+    attempts: usize,
+}
+
+impl Sender {
+    fn new(broker: &Standalone) -> Self {
+        let connection = Connection::open(&broker.address()).unwrap();
+        Sender { connection, acknowledged: Vec::new(), attempts: 0 }
+    }
+
+    /// The refusal's code and remark, if it is one.
+    fn send(&mut self) -> Result<(), (i64, String)> {
+        self.attempts += 1;
+        let mut body = format!("message {} ", self.attempts).into_bytes();
+        body.resize(10_000, b'x');
+        let reply = self.connection.call(SEND_MESSAGE, &send_fields("Full", 0), &body).unwrap();
+        if reply.code != SUCCESS {
+            return Err((reply.code, reply.remark));
+        }
+        assert_eq!(reply.number("queueOffset").unwrap(), self.acknowledged.len() as i64);
+        self.acknowledged.push(body);
+        Ok(())
+    }
+
+    fn until_refused(&mut self) -> String {
+        let begun = Instant::now();
+        loop {
+            match self.send() {
+                Ok(()) => assert!(begun.elapsed() < SOON, "sends are taken on a full disk"),
+                Err((SERVICE_NOT_AVAILABLE, remark)) => return remark,
+                Err(other) => panic!("refused with {other:?}"),
+            }
+        }
+    }
+
+    fn until_taken(&mut self) {
+        let begun = Instant::now();
+        while let Err((code, remark)) = self.send() {
+            assert_eq!(code, SERVICE_NOT_AVAILABLE, "{remark}");
+            assert!(begun.elapsed() < WITHIN, "still refused {WITHIN:?} after there was room: {remark}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Everything acknowledged is there, in order, and nothing else. It can be read a moment after it is acknowledged.
+    fn check(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let found = read_queue(&mut self.connection, "Full", 0).unwrap();
+            if found.len() == self.acknowledged.len() || begun.elapsed() > SOON {
+                assert!(found == self.acknowledged, "{} of {}", found.len(), self.acknowledged.len());
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_sends_with_the_reason_and_they_go_on_by_themselves() {
+    let Some(mount) = Mount::new("a_full_disk_refuses_sends_with_the_reason_and_they_go_on_by_themselves") else {
+        return;
+    };
+    let mut broker = broker_on(&mount, "full");
+    broker.start(&OPTIONS).unwrap();
+    let mut sender = Sender::new(&broker);
+    create_topic(&mut sender.connection, "Full", 1).unwrap();
+    for round in 0..ROUNDS {
+        (0..20).for_each(|_| sender.send().unwrap());
+        sender.check();
+        mount.inflate();
+        let first = sender.until_refused();
+        assert!(first.contains("the disk is full"), "{first}");
+        // Reads and administration go on.
+        let readable = sender.acknowledged.len() - 20;
+        assert!(read_queue(&mut sender.connection, "Full", 0).unwrap().len() >= readable);
+        create_topic(&mut sender.connection, &format!("Made-{round}"), 1).unwrap();
+        let (_, remark) = sender.send().unwrap_err();
+        let told = ["% full (", " GiB)", "refused above 90% and taken again at 85%"];
+        assert!(told.iter().all(|told| remark.contains(told)), "{remark}");
+        mount.deflate();
+        sender.until_taken();
+        sender.check();
+    }
+    let log = broker.log();
+    let lines = |text| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines("messages are taken again"), ROUNDS, "{log}");
+    assert!(lines("messages are refused from now on") <= 2 * ROUNDS && log.lines().count() < 12 * ROUNDS, "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    // Stopped, it is as it was; killed on a full disk, too.
+    assert!(broker.end(Signal::TERM, SOON).unwrap().status.success());
+    broker.start(&OPTIONS).unwrap();
+    sender.connection = Connection::open(&broker.address()).unwrap();
+    sender.check();
+    mount.inflate();
+    sender.until_refused();
+    broker.end(Signal::KILL, SOON).unwrap();
+    mount.deflate();
+    broker.start(&OPTIONS).unwrap();
+    sender.connection = Connection::open(&broker.address()).unwrap();
+    sender.until_taken();
+    sender.check();
+}
+
+#[test]
+fn a_broker_starts_on_a_full_disk_or_says_what_it_lacks() {
+    let Some(mount) = Mount::new("a_broker_starts_on_a_full_disk_or_says_what_it_lacks") else { return };
+    let mut broker = broker_on(&mount, "full-start");
+    broker.start(&OPTIONS).unwrap();
+    let mut sender = Sender::new(&broker);
+    create_topic(&mut sender.connection, "Full", 1).unwrap();
+    (0..20).for_each(|_| sender.send().unwrap());
+    sender.check();
+    broker.end(Signal::TERM, SOON).unwrap();
+    mount.inflate();
+    broker.launch(&OPTIONS).unwrap();
+    let ended = broker.wait(SOON).unwrap();
+    assert!(!ended.status.success());
+    assert!(ended.err.contains("No space left on device"), "{}", ended.err);
+    mount.deflate();
+    broker.start(&OPTIONS).unwrap();
+    sender.connection = Connection::open(&broker.address()).unwrap();
+    sender.until_taken();
+    sender.check();
+}
