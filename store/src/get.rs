@@ -337,8 +337,8 @@ impl<'a> Walk<'a> {
 struct Window {
     start: PhysicalOffset,
     bytes: Bytes,
-    /// Written by this process and never out of memory since: no disk had the chance to change it.
-    unharmed: bool,
+    /// When it was opened, as [`CommitLog::reading_now`] tells it.
+    opened: u64,
 }
 
 /// What becomes of a record's body. Its checksum is only worth its price if it is served: what a filter drops is not.
@@ -350,13 +350,25 @@ enum Body {
 
 impl Window {
     /// Where in the window the entry's record lies, if it is all there and is that record.
-    fn range_of(&self, entry: &QueueEntry, body: Body) -> Option<Range<usize>> {
+    fn range_of(&self, log: &CommitLog, entry: &QueueEntry, body: Body) -> Option<Range<usize>> {
         let from = usize::try_from(entry.physical_offset.0.checked_sub(self.start.0)?).ok()?;
         let range = from..from.checked_add(entry.bytes())?;
         let bytes = self.bytes.get(range.clone())?;
-        let trusted = self.unharmed || body == Body::NotServed;
-        let whole = is_record(bytes, entry) && (trusted || RecordView::parse(bytes, true).is_ok());
+        let whole = is_record(bytes, entry) && (body == Body::NotServed || self.is_unharmed(log, entry, bytes));
         whole.then_some(range)
+    }
+
+    /// Whether the record is as it was stored: what the disk had the chance to change is checked.
+    fn is_unharmed(&self, log: &CommitLog, entry: &QueueEntry, bytes: &[u8]) -> bool {
+        let offset = entry.physical_offset.0 as u64;
+        if log.is_unharmed(offset, self.opened) {
+            return true;
+        }
+        let whole = RecordView::parse(bytes, true).is_ok();
+        if whole {
+            log.note_unharmed(offset, self.opened);
+        }
+        whole
     }
 
     fn covers(&self, entry: &QueueEntry) -> bool {
@@ -403,7 +415,7 @@ impl Collected {
             self.finish_piece();
             self.window = open_window(log, entries)?;
         }
-        Ok(self.window.as_ref().and_then(|window| window.range_of(entry, body)))
+        Ok(self.window.as_ref().and_then(|window| window.range_of(log, entry, body)))
     }
 
     fn finish_piece(&mut self) {
@@ -431,7 +443,7 @@ fn open_window(log: &CommitLog, entries: &[QueueEntry]) -> Result<Option<Window>
     let Some(slice) = log.read_up_to(start, bytes)? else { return Ok(None) };
     // All heads first: their loads do not wait for each other, as they would one by one.
     touch(entries.iter().map(|entry| slice.get(usize::try_from(entry.physical_offset.bytes_since(start)).ok()?)));
-    Ok(Some(Window { start, bytes: slice.into_bytes(), unharmed: log.surely_in_memory(start.0 as u64) }))
+    Ok(Some(Window { start, bytes: slice.into_bytes(), opened: log.reading_now() }))
 }
 
 /// Loads bytes for the sake of their cache lines.

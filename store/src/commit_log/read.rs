@@ -50,6 +50,22 @@ impl CommitLog {
         offset >= self.opened_at.load(Ordering::Relaxed) && offset + SURELY_IN_MEMORY_BYTES >= self.files.wrote()
     }
 
+    /// A time for the next two: readers ask for it once for many records.
+    pub(crate) fn reading_now(&self) -> u64 {
+        self.recently_read.now()
+    }
+
+    /// Whether the record at `offset` is known to be as it was stored: written by this process and never out of memory
+    /// since, or checked by a reader not long ago.
+    pub(crate) fn is_unharmed(&self, offset: u64, now: u64) -> bool {
+        self.recently_read.is_checked(offset, now) || self.surely_in_memory(offset)
+    }
+
+    /// A reader has found the record at `offset` whole.
+    pub(crate) fn note_unharmed(&self, offset: u64, now: u64) {
+        self.recently_read.note_checked(offset, now);
+    }
+
     /// Asks the disk for the slice's pages. For a longer slice its whole surroundings are asked for, once in a while:
     /// readers of other queues, which lie between its records, will come soon.
     fn bring_in(&self, slice: MappedSlice) -> Result<MappedSlice, StoreError> {

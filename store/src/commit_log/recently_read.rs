@@ -1,7 +1,9 @@
-//! Remembers which stretches of the log were asked from the disk lately, so that readers going through the same
-//! stretch, as those of all queues do, ask once and not for every pull. Called by `read`.
-//! Must hold: forgetting costs time only; remembering is short, because the page cache may drop a page meanwhile.
+//! Remembers which stretches of the log were asked from the disk lately, and which of their records were checked since, so
+//! that readers going through the same stretch, as those of all queues do, ask and check once and not for every pull.
+//! Called by `read` and by `get`. Must hold: forgetting costs time only; remembering is short, because the page cache may
+//! drop a page meanwhile and the disk give another one.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,10 @@ use std::time::{Duration, Instant};
 pub(super) const STRETCH_BYTES: u64 = 1 << 20;
 /// How many stretches are remembered; others take their places.
 const REMEMBERED: usize = 4096;
+/// No two records begin within so many bytes: one bit stands for each.
+const GRAIN_BYTES: u64 = 64;
+/// Words of 64 bits for a stretch.
+const WORDS: usize = (STRETCH_BYTES / GRAIN_BYTES / 64) as usize;
 /// How long a stretch counts as read, in these steps: one to two of them.
 const STEP: Duration = Duration::from_secs(4);
 
@@ -16,13 +22,20 @@ const STEP: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct RecentlyRead {
     started: Instant,
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Debug, Default)]
+struct Stretch {
     /// The stretch's number and the time step, together; 0 for none.
-    marks: Vec<AtomicU64>,
+    mark: AtomicU64,
+    /// A bit for each record that was checked since. Made when the first one is: 2 KiB.
+    checked: OnceLock<Box<[AtomicU64; WORDS]>>,
 }
 
 impl Default for RecentlyRead {
     fn default() -> Self {
-        Self { started: Instant::now(), marks: std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect() }
+        Self { started: Instant::now(), stretches: std::iter::repeat_with(Stretch::default).take(REMEMBERED).collect() }
     }
 }
 
@@ -34,18 +47,56 @@ impl RecentlyRead {
 
     /// Whether the stretch around `offset` was read in this step or the one before.
     pub(super) fn contains(&self, offset: u64, now: u64) -> bool {
-        let seen = self.mark(offset).load(Ordering::Relaxed);
+        let seen = self.stretch(offset).mark.load(Ordering::Acquire);
         seen == value(offset, now) || seen == value(offset, now - 1)
     }
 
-    /// Notes that the stretch around `offset` was read.
+    /// Notes that the stretch around `offset` was read. Nothing in it counts as checked any more.
     pub(super) fn note(&self, offset: u64, now: u64) {
-        self.mark(offset).store(value(offset, now), Ordering::Relaxed);
+        let stretch = self.stretch(offset);
+        stretch.forget_checked();
+        stretch.mark.store(value(offset, now), Ordering::Release);
     }
 
-    fn mark(&self, offset: u64) -> &AtomicU64 {
-        &self.marks[(offset / STRETCH_BYTES) as usize % REMEMBERED]
+    /// Whether the record at `offset` was checked since its stretch was read.
+    pub(super) fn is_checked(&self, offset: u64, now: u64) -> bool {
+        let (word, bit) = place(offset);
+        let checked = self.stretch(offset).checked.get();
+        checked.is_some_and(|words| words[word].load(Ordering::Acquire) & bit != 0) && self.contains(offset, now)
     }
+
+    /// Notes that the record at `offset` was checked and found whole.
+    pub(super) fn note_checked(&self, offset: u64, now: u64) {
+        if !self.contains(offset, now) {
+            return;
+        }
+        let stretch = self.stretch(offset);
+        let words = stretch.checked.get_or_init(|| Box::new([const { AtomicU64::new(0) }; WORDS]));
+        let (word, bit) = place(offset);
+        words[word].fetch_or(bit, Ordering::AcqRel);
+        if !self.contains(offset, now) {
+            // Another stretch has taken the place meanwhile: the bit may stand for one of its records.
+            stretch.forget_checked();
+        }
+    }
+
+    fn stretch(&self, offset: u64) -> &Stretch {
+        &self.stretches[(offset / STRETCH_BYTES) as usize % REMEMBERED]
+    }
+}
+
+impl Stretch {
+    fn forget_checked(&self) {
+        if let Some(words) = self.checked.get() {
+            words.iter().for_each(|word| word.store(0, Ordering::Release));
+        }
+    }
+}
+
+/// The word and the bit of the record at `offset`.
+fn place(offset: u64) -> (usize, u64) {
+    let grain = offset % STRETCH_BYTES / GRAIN_BYTES;
+    ((grain / 64) as usize, 1 << (grain % 64))
 }
 
 /// A stretch number has at most 43 bits; 20 bits of steps last for weeks, and then repeat.
@@ -68,5 +119,24 @@ mod tests {
         // Another stretch takes the place.
         read.note((5 + REMEMBERED as u64) << 20, now);
         assert!(!read.contains(5 << 20, now));
+    }
+
+    #[test]
+    fn a_record_is_checked_once_while_its_stretch_counts() {
+        let read = RecentlyRead::default();
+        let now = read.now();
+        let (first, next) = (5 << 20, (5 << 20) + 91);
+        read.note_checked(first, now);
+        assert!(!read.is_checked(first, now), "its stretch was not read");
+        read.note(first, now);
+        read.note_checked(next, now);
+        assert!(read.is_checked(next, now + 1) && !read.is_checked(first, now));
+        assert!(!read.is_checked(next, now + 2));
+        read.note(first, now);
+        assert!(!read.is_checked(next, now), "read again");
+        read.note_checked(next, now);
+        let other = next + ((REMEMBERED as u64) << 20);
+        read.note(other, now);
+        assert!(!read.is_checked(other, now) && !read.is_checked(next, now));
     }
 }
