@@ -1,13 +1,13 @@
 //! Old files, full disks and slow ones: what goes, what stays, what is refused and for how long.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use waspmq_store::{
-    AppendError, DiskLevel, Durability, FlushMode, GetRequest, GetStatus, HoursOfDay, KeyQuery, MessageStore,
-    NoListener, QueueOffset, RetentionRules, clock::SettableClock,
+    AppendError, Arrival, ArrivalListener, DiskLevel, Durability, FlushMode, GetRequest, GetStatus, HoursOfDay,
+    KeyQuery, MessageStore, NoListener, QueueOffset, RetentionRules, clock::SettableClock,
 };
 
 use crate::rig::{FILE_BYTES, Rig, append, append_keyed, bodies, settle, wait_durable};
@@ -123,6 +123,36 @@ fn what_is_not_old_stays_in_the_hour_too() {
     in_time(&clock, "the first file goes", || first_file(&store) == 1);
     a_while();
     assert_eq!((first_file(&store), bodies(&store, "T", 0).len()), (1, 3 * FILE_MESSAGES));
+}
+
+/// Holds the dispatcher for as long as the test wants.
+struct Gate(Mutex<()>);
+
+impl ArrivalListener for Gate {
+    fn arrived(&self, _arrivals: &[Arrival<'_>]) {
+        drop(self.0.lock().unwrap());
+    }
+}
+
+#[test]
+fn what_is_not_in_its_queue_yet_stays_however_old_and_however_full_the_disk() {
+    let rig = rig();
+    let clock = Arc::new(SettableClock::new(MIDNIGHT_MS));
+    let gate = Arc::new(Gate(Mutex::new(())));
+    let held = gate.0.lock().unwrap();
+    let store = MessageStore::open(rig.config.clone(), Arc::clone(&gate) as _, Arc::clone(&clock) as _).unwrap();
+    fill(&store, 3);
+    assert_eq!(wait_durable(&store, Duration::from_secs(10)), Durability::Durable);
+    clock.advance(76 * HOUR);
+    rig.storage.set_size(1 << 20, 1 << 20);
+    until("the disk is seen to be full", || store.disk().level == DiskLevel::Full);
+    for _ in 0..30 {
+        clock.advance(Duration::from_secs(1));
+        a_while();
+        assert_eq!(first_file(&store), 0);
+    }
+    drop(held);
+    in_time(&clock, "old files go", || first_file(&store) == 2);
 }
 
 #[test]

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use waspmq_tests::standalone::{Signal, Standalone};
 use waspmq_tests::wire::Connection;
 
-use asking::{SEND_MESSAGE, SUCCESS, create_topic, read_queue, send_fields};
+use asking::{PULL_MESSAGE, SEND_MESSAGE, SUCCESS, bodies, create_topic, pull_fields, read_queue, send_fields};
 
 const DISK_BYTES: u64 = 128 << 20;
 const ROUNDS: usize = 20;
 const SERVICE_NOT_AVAILABLE: i64 = 14;
+const PULL_OFFSET_MOVED: i64 = 21;
 /// From room on the disk to the first send that is taken.
 const WITHIN: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(30);
@@ -191,6 +192,35 @@ fn a_full_disk_refuses_sends_with_the_reason_and_they_go_on_by_themselves() {
     sender.connection = Connection::open(&broker.address()).unwrap();
     sender.until_taken();
     sender.check();
+}
+
+#[test]
+fn by_force_the_oldest_messages_go_and_their_readers_are_told_where_to_go_on() {
+    let test = "by_force_the_oldest_messages_go_and_their_readers_are_told_where_to_go_on";
+    let Some(mount) = Mount::new(test) else { return };
+    let mut broker = broker_on(&mount, "full-forced");
+    let options = ["mappedFileSizeCommitLog=4194304", "cleanResourceInterval=100", "maxIndexNum=20000"];
+    let options = options.map(|option| ["--set", option]).concat();
+    broker.start(&[&options[..], &["--set", "maxHashSlotNum=1000"]].concat()).unwrap();
+    let mut connection = Connection::open(&broker.address()).unwrap();
+    create_topic(&mut connection, "Full", 1).unwrap();
+    let (body, fields) = (vec![7; 100_000], send_fields("Full", 0));
+    let (mut taken, begun) = (0, Instant::now());
+    // More than the disk holds.
+    while taken < 2 * DISK_BYTES / 100_000 {
+        match connection.call(SEND_MESSAGE, &fields, &body).unwrap().code {
+            SUCCESS => taken += 1,
+            SERVICE_NOT_AVAILABLE => std::thread::sleep(Duration::from_millis(5)),
+            code => panic!("code {code}"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{taken} messages in two minutes");
+    }
+    let reply = connection.call(PULL_MESSAGE, &pull_fields("Full", 0, 0), &[]).unwrap();
+    let (next, min) = (reply.number("nextBeginOffset").unwrap(), reply.number("minOffset").unwrap());
+    assert_eq!((reply.code, next), (PULL_OFFSET_MOVED, min), "{}", reply.remark);
+    assert!(min > taken as i64 / 2, "only {min} of {taken} messages are gone");
+    let reply = connection.call(PULL_MESSAGE, &pull_fields("Full", 0, next), &[]).unwrap();
+    assert_eq!(bodies(&reply.expect_success("pulling").unwrap()).unwrap()[0], body);
 }
 
 #[test]
