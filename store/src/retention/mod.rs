@@ -136,7 +136,12 @@ impl Retention {
             if deleted.files > 0 && !self.rest() {
                 break;
             }
-            deleted.files += log.delete_before(end)?;
+            let files = log.delete_before(end)?;
+            if files == 0 {
+                // Not synced yet: at the next look.
+                break;
+            }
+            deleted.files += files;
             deleted.reason = Some(reason);
             // No young file more than need be.
             now.level = self.watch_disk();
