@@ -10,6 +10,7 @@ mod asking;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -35,14 +36,34 @@ impl Mount {
     /// `None`, with the reason printed, where nothing may be mounted.
     fn new(test: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={DISK_BYTES}");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK_BYTES}"), "tmpfs"]).arg(dir.path());
-        match mount.output() {
-            Ok(output) if output.status.success() => return Some(Mount { dir }),
-            Ok(output) => eprintln!("{test} skipped: {}", String::from_utf8_lossy(&output.stderr).trim()),
-            Err(error) => eprintln!("{test} skipped: no mount: {error}"),
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path());
+        succeeds(test, &mut mount).then_some(Mount { dir })
+    }
+
+    /// The file system of this image, which turns read-only when it finds itself damaged.
+    fn ext4(test: &str, image: &Path) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        File::create(image).unwrap().set_len(DISK_BYTES).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop,errors=remount-ro"]).arg(image).arg(dir.path());
+        let made = succeeds(test, Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image));
+        (made && succeeds(test, &mut mount)).then_some(Mount { dir })
+    }
+
+    /// Lets an ext4 find itself damaged; false, with the reason printed, where the kernel offers no way to.
+    fn damage(&self, test: &str) -> bool {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let place = self.dir.path().display().to_string();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(&place)).unwrap();
+        let device = Path::new(line.split(' ').next().unwrap()).file_name().unwrap();
+        let trigger = Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error");
+        let damaged = fs::write(&trigger, "1");
+        if let Err(error) = &damaged {
+            eprintln!("{test} skipped: {}: {error}", trigger.display());
         }
-        None
+        damaged.is_ok()
     }
 
     /// Takes all the room.
@@ -55,6 +76,16 @@ impl Mount {
     fn deflate(&self) {
         fs::remove_file(self.dir.path().join("balloon")).unwrap();
     }
+}
+
+/// Whether the command succeeds; if not, the test is told to be skipped for it.
+fn succeeds(test: &str, command: &mut Command) -> bool {
+    match command.output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => eprintln!("{test} skipped: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        Err(error) => eprintln!("{test} skipped: {:?}: {error}", command.get_program()),
+    }
+    false
 }
 
 impl Drop for Mount {
@@ -221,6 +252,38 @@ fn by_force_the_oldest_messages_go_and_their_readers_are_told_where_to_go_on() {
     assert!(min > taken as i64 / 2, "only {min} of {taken} messages are gone");
     let reply = connection.call(PULL_MESSAGE, &pull_fields("Full", 0, next), &[]).unwrap();
     assert_eq!(bodies(&reply.expect_success("pulling").unwrap()).unwrap()[0], body);
+}
+
+#[test]
+fn a_file_system_that_turns_read_only_ends_sends_and_neither_reads_nor_the_broker() {
+    let test = "a_file_system_that_turns_read_only_ends_sends_and_neither_reads_nor_the_broker";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mount) = Mount::ext4(test, &folder.path().join("image")) else { return };
+    let mut broker = broker_on(&mount, "read-only");
+    broker.start(&[&OPTIONS[..], &["--set", "flushDiskType=SYNC_FLUSH"]].concat()).unwrap();
+    let mut sender = Sender::new(&broker);
+    create_topic(&mut sender.connection, "Full", 1).unwrap();
+    (0..100).for_each(|_| sender.send().unwrap());
+    sender.check();
+    if !mount.damage(test) {
+        return;
+    }
+    let begun = Instant::now();
+    let remark = loop {
+        assert!(begun.elapsed() < SOON, "sends are taken on a disk that cannot be written");
+        match sender.send() {
+            Ok(()) => {}
+            Err((SERVICE_NOT_AVAILABLE, remark)) => break remark,
+            Err(other) => panic!("refused with {other:?}"),
+        }
+    };
+    assert!(remark.contains("restart the broker") || remark.contains("put on the disk"), "{remark}");
+    for _ in 0..100 {
+        assert_eq!(sender.send().unwrap_err().0, SERVICE_NOT_AVAILABLE);
+    }
+    sender.check();
+    assert!(!broker.log().contains("panicked"), "{}", broker.log());
+    broker.end(Signal::TERM, SOON).unwrap();
 }
 
 #[test]
