@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use waspmq_protocol::message::record::RecordView;
+
 use crate::{
     checkpoint::{Checkpoint, Dispatched, Progress},
     clock::Clock,
@@ -13,13 +15,17 @@ use crate::{
     consume_queue::ConsumeQueues,
     dispatch::{Dispatch, DispatchParts},
     error::{OpenError, StoreError},
-    filter::NoListener,
+    filter::{NoListener, QueueEntry},
     index::{Index, IndexMark, Trust},
     offsets::PhysicalOffset,
+    queue::Queue,
 };
 
 /// Queues that may be mapped at once. The system allows about 65,000 mappings a process by default.
 const OPEN_QUEUES_MAX: usize = 16_384;
+
+/// Queues of such topics hold entries of other topics' records.
+const MULTI_DISPATCH: &str = "%LMQ%";
 
 /// What opening a store found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +79,9 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     // Entries that were not synced may be there in part: they are dispatched again.
     let certain = if clean { physical(end) } else { physical(end).min(plan.derived) };
     queues.truncate_to(certain, !clean)?;
+    if plan.start.durable.is_none() {
+        queues.cut_foreign(|queue, entry| is_own(&log, queue, entry))?;
+    }
     let progress = checkpoint.progress();
     let trust = match progress {
         _ if clean => Trust::All,
@@ -113,6 +122,20 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     let untouched = clean && scanned.records == 0 && from >= physical(end);
     let unsynced = !clean && progress.dispatched.is_some();
     Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report, untouched, unsynced })
+}
+
+/// Whether an entry is of its queue. RocketMQ's broker leaves entries that it cut in the file behind the queue's end, and
+/// they may name what it stored at the same place of the log since. Where it lost entries, the next ones stand too low.
+fn is_own(log: &CommitLog, queue: &Queue, entry: &QueueEntry) -> Result<bool, StoreError> {
+    if entry.is_blank() || entry.physical_offset < log.min_offset() || queue.topic().starts_with(MULTI_DISPATCH) {
+        return Ok(true);
+    }
+    let bytes = log.record_at(entry.physical_offset)?;
+    let record = bytes.as_deref().and_then(|bytes| RecordView::parse(bytes, false).ok());
+    Ok(record.is_some_and(|record| {
+        let place = (record.topic(), record.queue_id());
+        place == (queue.topic(), queue.id()) && record.queue_offset() >= entry.queue_offset.0
+    }))
 }
 
 /// How many messages can be read.
@@ -202,7 +225,10 @@ fn open_index(
     }
     let dir = config.root.join("index");
     let index = Index::open(Arc::clone(&config.storage), Arc::clone(clock), dir, config.index_shape, trust)?;
+    // What was cut from the log since must not keep what came in its place from being indexed.
+    let cut = index.drop_from(log.max_offset())?;
     let refill = match trust {
+        _ if cut => Some(index.last_update().1),
         // Untrusted files are gone, and what is left ends anywhere.
         Trust::Until(_) => Some(index.last_update().1),
         Trust::Mark(mark) if mark.name > 0 && index.is_empty() => Some(log.min_offset()),

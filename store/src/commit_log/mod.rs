@@ -4,6 +4,7 @@
 //! sync has failed; a record never crosses a file's end.
 
 mod append;
+mod earlier_life;
 mod read;
 mod recently_read;
 mod recovery;

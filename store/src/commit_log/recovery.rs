@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use memchr::memmem;
 use waspmq_protocol::message::record::{self, LogEntry, RecordError, RecordView};
 
-use super::{CommitLog, physical};
+use super::{CommitLog, earlier_life::EarlierLife, physical};
 use crate::{
     error::{OpenError, StoreError},
     mapped_file::MappedSlice,
@@ -67,8 +67,16 @@ impl CommitLog {
     /// [`OpenError::Damaged`] if files are missing that had been synced.
     pub(crate) fn scan(&self, start: Start, mut each: impl FnMut(&RecordView<'_>)) -> Result<Scanned, OpenError> {
         let mut scanned = Scanned { end: start.offset, records: 0, newest_ms: 0, torn_bytes: 0, fences: Vec::new() };
+        // We wipe what we cut; another broker may have left it.
+        let mut earlier_life = start.durable.is_none().then(EarlierLife::default);
         while let Some(rest) = self.files.slice_up_to(scanned.end, usize::MAX)? {
-            let reason = self.scan_file(&rest, &mut scanned, &mut each)?;
+            let reason = self.scan_file(&rest, &mut scanned, earlier_life.as_mut(), &mut each)?;
+            if let Some(begin) = earlier_life.as_ref().and_then(EarlierLife::proven) {
+                tracing::warn!(end = begin.end, "what lies behind was cut off once by another broker; it stays cut");
+                scanned = begin.clone();
+                scanned.torn_bytes = written_bytes(&self.files.slice_up_to(scanned.end, usize::MAX)?)?;
+                break;
+            }
             if let Some(reason) = reason {
                 if let Some(to) = self.check_torn(start, &scanned, &reason)? {
                     let (from, to) = (physical(scanned.end), physical(to));
@@ -94,6 +102,7 @@ impl CommitLog {
         &self,
         rest: &MappedSlice,
         scanned: &mut Scanned,
+        mut earlier_life: Option<&mut EarlierLife>,
         each: &mut impl FnMut(&RecordView<'_>),
     ) -> Result<Option<RecordError>, StoreError> {
         let begin = scanned.end;
@@ -107,6 +116,12 @@ impl CommitLog {
             }
             match next_entry(&rest[at..], scanned.end, self.settings.check_crc_on_recovery) {
                 Ok(LogEntry::Record(record)) => {
+                    if let Some(earlier_life) = earlier_life.as_deref_mut() {
+                        earlier_life.look_at(&record, scanned);
+                        if earlier_life.proven().is_some() {
+                            return Ok(None);
+                        }
+                    }
                     scanned.records += 1;
                     scanned.newest_ms = record.store_timestamp();
                     each(&record);

@@ -354,6 +354,28 @@ impl ConsumeQueue {
         Ok(new_end < end)
     }
 
+    /// Cuts the newest entries for which `keep` is false, up to the newest for which it is not. Returns whether there
+    /// were any. What is cut is wiped.
+    pub(crate) fn cut_back_to(
+        self: &Arc<Self>,
+        keep: impl Fn(&QueueEntry) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        self.touch();
+        let (first, end) = (self.first(), self.end());
+        let mut new_end = end;
+        while new_end > first {
+            let last = self.read_entry(QueueOffset(new_end.0 - 1))?;
+            if last.as_ref().map_or(Ok(true), &keep)? {
+                break;
+            }
+            new_end.0 -= 1;
+        }
+        if new_end < end {
+            self.cut_at(new_end)?;
+        }
+        Ok(new_end < end)
+    }
+
     /// Ends the queue at `end` and wipes what lies behind it.
     fn cut_at(&self, end: QueueOffset) -> Result<(), StoreError> {
         self.finish_at(end)?;

@@ -11,6 +11,7 @@ use super::open_queues::OpenQueues;
 use super::queue_files::{ConsumeQueue, Placement};
 use crate::consume_queue::ENTRY_BYTES;
 use crate::error::{AtPath, StoreError};
+use crate::filter::QueueEntry;
 use crate::offsets::PhysicalOffset;
 use crate::queue::{Queue, QueueMap};
 use crate::storage::Storage;
@@ -124,6 +125,20 @@ impl ConsumeQueues {
         for queue in self.all() {
             let Some(files) = queue.files() else { continue };
             if files.truncate_to(log_end, tails_suspect)? {
+                queue.restart_at(files.end());
+            }
+        }
+        Ok(())
+    }
+
+    /// Recovery: cuts from every queue the newest entries that are not its own.
+    pub(crate) fn cut_foreign(
+        &self,
+        is_own: impl Fn(&Queue, &QueueEntry) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for queue in self.all() {
+            let Some(files) = queue.files() else { continue };
+            if files.cut_back_to(|entry| is_own(&queue, entry))? {
                 queue.restart_at(files.end());
             }
         }

@@ -144,6 +144,18 @@ impl Index {
         Ok(synced_until)
     }
 
+    /// Recovery: deletes the newest files that hold keys of records at `log_end` or behind. Returns whether there were any.
+    pub(crate) fn drop_from(&self, log_end: PhysicalOffset) -> Result<bool, StoreError> {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = false;
+        while let Some(file) = files.last().filter(|file| file.entry_count() > 1 && file.end_physical() >= log_end) {
+            self.storage.remove(file.path()).at_path("deleting the index of records that are gone,", file.path())?;
+            files.pop();
+            dropped = true;
+        }
+        Ok(dropped)
+    }
+
     /// Retention: deletes the files all of whose messages lie before `log_min`, never the newest. Returns how many.
     pub(crate) fn delete_before(&self, log_min: PhysicalOffset) -> Result<usize, StoreError> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);

@@ -56,6 +56,22 @@ fn golden_file() {
 }
 
 #[test]
+fn keys_of_records_that_were_cut_do_not_keep_others_out() {
+    let storage = Arc::new(MemoryStorage::new());
+    let index = open(&storage, IndexShape { slots: 7, entries: 10 }, Trust::All);
+    const T: i64 = 1_700_000_000_000;
+    (0..30).for_each(|at| index.put(&[key("T", "old", at * 100, T + at)]).unwrap());
+    assert!(!index.drop_from(PhysicalOffset(3000)).unwrap(), "the log goes on behind the last key");
+    assert!(index.drop_from(PhysicalOffset(1500)).unwrap());
+    // Nine keys a file: the second is gone, and the third.
+    assert_eq!(index.last_update().1, PhysicalOffset(800));
+    index.put(&[key("T", "old", 900, T + 9), key("T", "new", 1500, T + 40)]).unwrap();
+    let again = open(&storage, IndexShape { slots: 7, entries: 10 }, Trust::All);
+    assert_eq!(find(&again, key("T", "new", 0, 0).hash, 0, i64::MAX), [1500]);
+    assert_eq!(find(&again, key("T", "old", 0, 0).hash, 0, i64::MAX).first(), Some(&900));
+}
+
+#[test]
 fn the_default_shape_is_the_size_of_a_java_brokers_file() {
     assert_eq!(IndexShape::default().file_bytes(), 420_000_040);
 }

@@ -264,6 +264,49 @@ fn a_folder_of_a_java_broker_is_opened_by_its_checkpoint_alone() {
     }
 }
 
+/// RocketMQ's broker cuts a damaged log and its queues without wiping what lies behind.
+#[test]
+fn what_another_broker_cut_from_log_and_queues_stays_cut() {
+    for clean in [true, false] {
+        let old = Rig::new();
+        let store = old.open();
+        (0..18).for_each(|at| drop(append(&store, "T", i32::from(at % 2), &[at; 100]).unwrap()));
+        settle(&store);
+        drop(store);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+
+        let rig = Rig::new();
+        let store = rig.open();
+        let mut expected = [Vec::new(), Vec::new()];
+        // Six messages are left of the old ones. Queue 1 gets nothing since.
+        for (at, queue) in [0, 1, 0, 1, 0, 1, 0, 0, 0, 0].into_iter().enumerate() {
+            let body = [at as u8 + 100; 100];
+            append(&store, "T", queue, &body).unwrap();
+            expected[queue as usize].push(body.to_vec());
+        }
+        settle(&store);
+        if clean {
+            store.shutdown();
+        }
+        drop(store);
+        for (name, end) in
+            [(log_file(0), 10 * RECORD_BYTES as usize), ("consumequeue/T/1/".to_owned() + &"0".repeat(20), 60)]
+        {
+            patch(&rig, &name, end, &old.bytes_of(&name)[end..]);
+        }
+        rig.storage.remove(&Path::new(ROOT).join("progress")).unwrap();
+
+        let again = rig.open();
+        assert_eq!(again.open_report().end, PhysicalOffset(10 * RECORD_BYTES), "clean: {clean}");
+        for queue in [0, 1] {
+            append(&again, "T", queue, b"next").unwrap();
+            expected[queue as usize].push(b"next".to_vec());
+        }
+        settle(&again);
+        assert_eq!([0, 1].map(|queue| bodies(&again, "T", queue)), expected, "clean: {clean}");
+    }
+}
+
 #[test]
 fn lying_or_missing_checkpoints_cost_time_and_nothing_else() {
     for lie in [&i64::MAX.to_be_bytes().repeat(3)[..], &[0; 24], &[0xFF; 24]] {
