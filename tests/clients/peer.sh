@@ -5,12 +5,13 @@
 #   peer.sh namesrv HOME -c FILE     the nameserver, in the foreground
 #   peer.sh broker  HOME -c FILE     the broker, in the foreground
 #   peer.sh admin   HOME ARGS...     mqadmin
+#   peer.sh fetch   HOME             nothing, but all of them can be started afterwards without the network
 #
 # HOME is a folder for whatever they write beside the store that FILE names. WASPMQ_PEER_VERSION: 5.3.3 (default) or
 # 4.9.7. WASPMQ_PEER_HEAP: 512m. Needs Java 17 and Maven; the artifacts stay in ${XDG_CACHE_HOME:-~/.cache}/waspmq-tests.
 set -euo pipefail
 
-program=${1:?namesrv, broker or admin}; home=${2:?a folder}; shift 2
+program=${1:?namesrv, broker, admin or fetch}; home=${2:?a folder}; shift 2
 version=${WASPMQ_PEER_VERSION:-5.3.3}
 libraries="${XDG_CACHE_HOME:-$HOME/.cache}/waspmq-tests/peer-$version"
 
@@ -35,6 +36,7 @@ for name in logback_namesrv.xml logback_broker.xml logback_tools.xml rmq.logback
   echo '<configuration><root level="OFF"/></configuration>' > "$home/conf/$name"
 done
 case $program in
+  fetch) exit ;;
   namesrv) class=org.apache.rocketmq.namesrv.NamesrvStartup heap=128m ;;
   broker) class=org.apache.rocketmq.broker.BrokerStartup heap=${WASPMQ_PEER_HEAP:-512m} ;;
   admin) class=org.apache.rocketmq.tools.command.MQAdminStartup heap=256m ;;

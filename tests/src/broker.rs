@@ -1,5 +1,6 @@
 //! The broker under test: a nameserver and a broker as processes of their own, in a temporary folder, on free ports.
 //! Ours by default; with `WASPMQ_TEST_BROKER=java` Apache RocketMQ's own, which is how the tests themselves are tested.
+//! [`BrokerUnderTest::hand_over`] lets another maker's broker go on with the same folder.
 //! `WASPMQ_BROKER_BIN` names the `broker` binary to test (`namesrv` and `mqbench` lie beside it); without it cargo builds
 //! them.
 //! Dropping a [`BrokerUnderTest`] kills what still runs and leaves its folder for whoever looks for the reason.
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::cache::{self, Unready};
+use crate::client::{fetch, need};
 use crate::wire;
 
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -27,8 +30,44 @@ const TOPIC_OF_A_RUNNING_BROKER: &str = "TBW102";
 pub enum Maker {
     /// This repository's.
     WaspMq,
-    /// Apache RocketMQ in Java.
+    /// Apache RocketMQ in Java, the version that `WASPMQ_PEER_VERSION` names, else 5.3.3.
     Java,
+    /// Apache RocketMQ in Java, the last 4.9 that was published with its broker.
+    Java49,
+}
+
+impl Maker {
+    /// Fetches what its programs need, if it is not in the cache yet.
+    pub fn prepare(self) -> Result<(), Unready> {
+        if self == Self::WaspMq {
+            return Ok(());
+        }
+        need("java")?;
+        if !cache::root()?.join(format!("peer-{}", self.peer_version())).is_dir() {
+            need("mvn")?;
+            let home = tempfile::tempdir().context("cannot make a folder")?;
+            let mut command = self.peer("fetch", home.path());
+            command.stdin(Stdio::null());
+            fetch(command)?;
+        }
+        Ok(())
+    }
+
+    /// Of the Java broker.
+    fn peer_version(self) -> String {
+        match self {
+            Self::Java49 => "4.9.7".to_owned(),
+            _ => std::env::var("WASPMQ_PEER_VERSION").unwrap_or_else(|_| "5.3.3".to_owned()),
+        }
+    }
+
+    /// A command line for one of the Java programs.
+    fn peer(self, program: &str, home: &Path) -> Command {
+        let mut command = Command::new("bash");
+        command.env("WASPMQ_PEER_VERSION", self.peer_version());
+        command.arg(clients_folder().join("peer.sh")).arg(program).arg(home);
+        command
+    }
 }
 
 /// Whose broker this run tests.
@@ -41,6 +80,9 @@ pub fn maker() -> Maker {
 
 /// A nameserver and a broker, both serving.
 pub struct BrokerUnderTest {
+    maker: Maker,
+    /// Added to broker.conf.
+    settings: Vec<(String, String)>,
     /// The nameserver runs inside the broker, as it does for who starts ours without more ado.
     embedded: bool,
     folder: PathBuf,
@@ -54,10 +96,26 @@ pub struct BrokerUnderTest {
 impl BrokerUnderTest {
     /// Starts both with `settings` added to broker.conf and waits until they serve. `name` is for the folder's name.
     pub fn start(name: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        let mut this = Self::prepare(name, settings, false)?;
+        let mut this = Self::prepare(maker(), name, settings, false)?;
         this.namesrv = Some(this.spawn("namesrv")?);
         this.start_broker()?;
         Ok(this)
+    }
+
+    /// This maker's broker, whatever the environment says, with a nameserver of ours.
+    pub fn start_by(maker: Maker, name: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut this = Self::prepare(Maker::WaspMq, name, settings, false)?;
+        this.namesrv = Some(this.spawn("namesrv")?);
+        this.hand_over(maker)?;
+        Ok(this)
+    }
+
+    /// Starts this maker's broker on the folder and port of the one that was stopped or killed. The nameserver stays.
+    pub fn hand_over(&mut self, maker: Maker) -> Result<()> {
+        ensure!(self.broker.is_none(), "the folder is in use");
+        self.maker = maker;
+        self.write_settings()?;
+        self.start_broker()
     }
 
     /// As [`BrokerUnderTest::start`], with the nameserver inside the broker where it can be (not in Java's).
@@ -65,14 +123,14 @@ impl BrokerUnderTest {
         if maker() == Maker::Java {
             return Self::start(name, &[]);
         }
-        let mut this = Self::prepare(name, &[], true)?;
+        let mut this = Self::prepare(Maker::WaspMq, name, &[], true)?;
         this.start_broker()?;
         Ok(this)
     }
 
     /// As [`BrokerUnderTest::start_embedded`], with a folder of plugins, empty at first. Ours only.
     pub fn start_with_plugins(name: &str) -> Result<Self> {
-        let mut this = Self::prepare(name, &[], true)?;
+        let mut this = Self::prepare(Maker::WaspMq, name, &[], true)?;
         let plugins = this.folder.join("plugins");
         fs::create_dir(&plugins)?;
         this.plugins = Some(plugins);
@@ -90,11 +148,22 @@ impl BrokerUnderTest {
         fs::read_to_string(self.log("broker")).unwrap_or_default()
     }
 
-    fn prepare(name: &str, settings: &[(&str, &str)], embedded: bool) -> Result<Self> {
+    fn prepare(maker: Maker, name: &str, settings: &[(&str, &str)], embedded: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("waspmq-{name}-")).tempdir()?.keep();
         let (names_port, broker_port) = free_ports()?;
-        let this = Self { embedded, folder, plugins: None, names_port, broker_port, namesrv: None, broker: None };
-        this.write_settings(settings)?;
+        let settings = settings.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let this = Self {
+            maker,
+            settings,
+            embedded,
+            folder,
+            plugins: None,
+            names_port,
+            broker_port,
+            namesrv: None,
+            broker: None,
+        };
+        this.write_settings()?;
         Ok(this)
     }
 
@@ -124,6 +193,19 @@ impl BrokerUnderTest {
         self.broker.take().map_or(Ok(()), |broker| stop(broker, "broker"))
     }
 
+    /// Ends the broker by SIGKILL.
+    pub fn kill_broker(&mut self) -> Result<()> {
+        let mut broker = self.broker.take().context("the broker does not run")?;
+        broker.kill()?;
+        broker.wait()?;
+        Ok(())
+    }
+
+    /// The data folder.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
     /// Stops both cleanly and removes the folder.
     pub fn finish(mut self) -> Result<()> {
         self.stop_broker()?;
@@ -131,8 +213,8 @@ impl BrokerUnderTest {
         fs::remove_dir_all(&self.folder).context("cannot remove the folder of the broker under test")
     }
 
-    fn write_settings(&self, settings: &[(&str, &str)]) -> Result<()> {
-        let store = self.folder.join("store");
+    fn write_settings(&self) -> Result<()> {
+        let store = self.store();
         let mut text = format!(
             "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\n\
              listenPort={}\nhaListenPort={}\nstorePathRootDir={}\nstorePathCommitLog={}\n\
@@ -142,14 +224,14 @@ impl BrokerUnderTest {
             store.display(),
             store.join("commitlog").display(),
         );
-        if maker() == Maker::Java {
+        if self.maker != Maker::WaspMq {
             // Cold and on a busy machine it refuses sends that waited 200 ms. Ours gets no such help.
             text.push_str("waitTimeMillsInSendQueue=15000\n");
         }
         if !self.embedded {
             text.push_str(&format!("namesrvAddr={}\n", self.namesrv()));
         }
-        for (key, value) in settings {
+        for (key, value) in &self.settings {
             text.push_str(&format!("{key}={value}\n"));
         }
         fs::write(self.folder.join("broker.conf"), text)?;
@@ -160,17 +242,13 @@ impl BrokerUnderTest {
     fn spawn(&self, program: &str) -> Result<Child> {
         let home = self.folder.join(program);
         fs::create_dir_all(&home)?;
-        let mut command = match maker() {
+        let mut command = match self.maker {
             Maker::WaspMq => {
                 let mut command = Command::new(binary(program)?);
                 command.env("HOME", &home); // What no setting places elsewhere goes there.
                 command
             }
-            Maker::Java => {
-                let mut command = Command::new("bash");
-                command.arg(clients_folder().join("peer.sh")).arg(program).arg(&home);
-                command
-            }
+            Maker::Java | Maker::Java49 => self.maker.peer(program, &home),
         };
         let log = File::options().create(true).append(true).open(self.log(program))?;
         command.arg("-c").arg(self.folder.join(format!("{program}.conf"))).current_dir(&home);

@@ -16,6 +16,24 @@ pub enum Unready {
     Broken(anyhow::Error),
 }
 
+/// What a test that needs something of the kind has come to. Where it is missing the test says so and passes, unless
+/// `WASPMQ_REQUIRE_CLIENTS` is 1.
+///
+/// # Errors
+/// Why the test failed.
+pub fn verdict(test: &str, result: Result<(), Unready>) -> Result<(), String> {
+    let required = std::env::var("WASPMQ_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
+    match result {
+        Ok(()) => Ok(()),
+        Err(Unready::Missing(what)) if required => Err(format!("required by WASPMQ_REQUIRE_CLIENTS: {what}")),
+        Err(Unready::Missing(what)) => {
+            println!("SKIPPED {test}: {}", what.lines().next().unwrap_or_default());
+            Ok(())
+        }
+        Err(Unready::Broken(error)) => Err(format!("{error:#}")),
+    }
+}
+
 impl From<anyhow::Error> for Unready {
     fn from(error: anyhow::Error) -> Self {
         Self::Broken(error)

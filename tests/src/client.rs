@@ -263,7 +263,7 @@ fn python(program: &Path) -> Result<Command, Unready> {
 }
 
 /// Refuses where `tool` is not on the path.
-fn need(tool: &str) -> Result<(), Unready> {
+pub(crate) fn need(tool: &str) -> Result<(), Unready> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     match std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
         true => Ok(()),
@@ -272,7 +272,7 @@ fn need(tool: &str) -> Result<(), Unready> {
 }
 
 /// Runs a command that needs the network.
-fn fetch(command: Command) -> Result<(), Unready> {
+pub(crate) fn fetch(command: Command) -> Result<(), Unready> {
     let what = command.get_program().to_owned();
     run(command).map_err(|error| Unready::Missing(format!("{} could not fetch: {error:#}", OsStr::display(&what))))
 }

@@ -19,10 +19,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
 use waspmq_tests::broker::{BrokerUnderTest, Maker, maker};
-use waspmq_tests::cache::Unready;
+use waspmq_tests::cache::{Unready, verdict};
 use waspmq_tests::client::{Client, Header, JavaVersion};
 use waspmq_tests::driver::Driver;
 use waspmq_tests::scene::Scene;
@@ -226,22 +226,6 @@ impl World {
     }
 }
 
-fn required() -> bool {
-    std::env::var("WASPMQ_REQUIRE_CLIENTS").is_ok_and(|value| value == "1")
-}
-
-fn judge(name: &str, result: Result<(), Unready>) -> Result<(), Failed> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(Unready::Missing(what)) if required() => Err(format!("required by WASPMQ_REQUIRE_CLIENTS: {what}").into()),
-        Err(Unready::Missing(what)) => {
-            println!("SKIPPED {name}: {}", what.lines().next().unwrap_or_default());
-            Ok(())
-        }
-        Err(Unready::Broken(error)) => Err(format!("{error:#}").into()),
-    }
-}
-
 fn trials(world: &Arc<World>, full: bool) -> Vec<Trial> {
     let mut trials = Vec::new();
     for scenario in SCENARIOS {
@@ -250,14 +234,14 @@ fn trials(world: &Arc<World>, full: bool) -> Vec<Trial> {
                 let name = format!("{}::{}", client.name(), scenario.name);
                 let world = Arc::clone(world);
                 let title = name.clone();
-                trials.push(Trial::test(name, move || judge(&title, world.play(scenario, client))));
+                trials.push(Trial::test(name, move || Ok(verdict(&title, world.play(scenario, client))?)));
             }
         }
     }
     if full {
         let world = Arc::clone(world);
         let name = "all::every_client_reads_every_other";
-        trials.push(Trial::test(name, move || judge(name, together::everyone(&world))));
+        trials.push(Trial::test(name, move || Ok(verdict(name, together::everyone(&world))?)));
     }
     trials
 }
