@@ -52,7 +52,7 @@ def mqbench(namesrv, command):
     run = subprocess.run(
         [MQBENCH, words[0], "-n", namesrv, "--json", *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    if run.returncode != 0:
+    if not run.stdout.strip():
         sys.exit(f"mqbench {command} against {namesrv} failed:\n{run.stderr[-2000:]}")
     result = json.loads(run.stdout)
     if result["errors"]:
