@@ -232,6 +232,8 @@ fn open_index(
         // Untrusted files are gone, and what is left ends anywhere.
         Trust::Until(_) => Some(index.last_update().1),
         Trust::Mark(mark) if mark.name > 0 && index.is_empty() => Some(log.min_offset()),
+        // Another broker has used the folder since: Java's deletes the newest file after a crash, and begins another.
+        Trust::Mark(mark) if mark.name > 0 && index.mark() != Some(mark) => Some(index.last_update().1),
         _ => None,
     };
     Ok((Some(Arc::new(index)), refill))

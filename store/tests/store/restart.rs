@@ -383,3 +383,33 @@ fn deleted_files_move_the_first_offset_and_a_deleted_topic_begins_anew() {
     assert_eq!(bodies(&again, "T", 0), [b"anew"]);
     assert_eq!(bodies(&again, "Other", 0), [b"stays"]);
 }
+
+#[test]
+fn keys_are_found_when_another_broker_deleted_the_newest_index_file() {
+    let rig = Rig::new();
+    let store = rig.open();
+    // Three index files of 49 keys.
+    for at in 0..120u8 {
+        let queue = store.queue("T", 0);
+        let properties = format!("KEYS\x01k{at}\x02");
+        let item = Item { flag: 0, body: &[at], properties: properties.as_bytes() };
+        let mut out = Vec::new();
+        store.append(&[one(&queue, Items::One(item))], &mut out);
+        out.pop().unwrap().unwrap();
+    }
+    settle(&store);
+    wait_durable(&store, std::time::Duration::from_secs(10));
+    store.shutdown();
+    drop(store);
+    let index = Path::new(ROOT).join("index");
+    let newest = rig.storage.list(&index).unwrap().pop().unwrap().name;
+    rig.storage.remove(&index.join(newest)).unwrap();
+    // Killed before it wrote its checkpoint.
+    rig.storage.write(&Path::new(ROOT).join("abort"), b"1").unwrap();
+    let store = rig.open();
+    for at in 0..120u8 {
+        let key = format!("k{at}");
+        let query = KeyQuery { topic: "T", key: &key, count_max: 10, begin_ms: 0, end_ms: i64::MAX };
+        assert_eq!(store.query(&query).unwrap().records.len(), 1, "{key}");
+    }
+}
