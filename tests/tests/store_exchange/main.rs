@@ -1,7 +1,7 @@
 //! Apache's Java broker opens a folder that ours wrote, and ours one of Java's, in turns on the same folder, after clean
 //! stops and after `kill -9`; each must tell what the other told. Needs Java, and Maven and the network once; without
 //! them the tests say so and pass, unless `WASPMQ_REQUIRE_CLIENTS` is 1. `cargo test` plays one short exchange,
-//! `WASPMQ_CONFORMANCE=full` all of them.
+//! `WASPMQ_EXCHANGE=full` all of them.
 
 mod asking;
 mod ledger;
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A Java broker keeps the machine busy: one after the other.
     arguments.test_threads = Some(1);
-    let full = std::env::var("WASPMQ_CONFORMANCE").is_ok_and(|value| value == "full");
+    let full = std::env::var("WASPMQ_EXCHANGE").is_ok_and(|value| value == "full");
     let chosen = PLANS.iter().filter(|plan| full || plan.quick);
     let trials = chosen.map(|plan| Trial::test(plan.name, || Ok(verdict(plan.name, run(plan))?)));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
