@@ -129,6 +129,7 @@ impl Derived {
         }
         if let Err(error) = &synced {
             state.failed = true;
+            self.checkpoint.end_notes();
             tracing::error!(%error, "consume queues or index could not be synced; the next start will rebuild their ends");
         }
         if state.failed {
@@ -140,6 +141,7 @@ impl Derived {
         self.checkpoint.derived_synced(dispatched.min(self.log.durable()), ms, mark);
         if let Err(error) = self.checkpoint.flush(None) {
             state.failed = true;
+            self.checkpoint.end_notes();
             tracing::error!(%error, "the checkpoint could not be synced; the next start will look at more of the log");
             return Err(error);
         }

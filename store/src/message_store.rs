@@ -395,3 +395,23 @@ pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Box<dyn An
         Err(source) => Err(StoreError::Io { action: "locking", path, source }.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NoListener, clock::SystemClock, storage::MemoryStorage};
+
+    #[test]
+    fn what_could_not_be_synced_is_not_relied_on_after_a_kill() {
+        let storage = Arc::new(MemoryStorage::new());
+        let config = StoreConfig { storage: Arc::clone(&storage) as _, ..StoreConfig::new("/store") };
+        let config = StoreConfig { commit_log_file_bytes: 4096, ..config };
+        let open = || MessageStore::open(config.clone(), Arc::new(NoListener), Arc::new(SystemClock::new())).unwrap();
+        open().shutdown();
+        let store = open();
+        assert!(store.checkpoint.progress().dispatched.is_some());
+        storage.fail_syncs(true);
+        store.derived.sync().unwrap_err();
+        assert_eq!(store.checkpoint.progress().dispatched, None);
+    }
+}

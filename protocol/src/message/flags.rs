@@ -45,6 +45,11 @@ pub const fn with_transaction_type(sys_flag: i32, transaction: i32) -> i32 {
     (sys_flag & !TRANSACTION_MASK) | (transaction & TRANSACTION_MASK)
 }
 
+/// Whether a message is in its queue: half messages and rolled back ones are in the commit log alone.
+pub const fn is_queued(sys_flag: i32) -> bool {
+    !matches!(transaction_type(sys_flag), TRANSACTION_PREPARED | TRANSACTION_ROLLBACK)
+}
+
 /// The flag with both address-family bits set from the addresses. An IPv6 address that only maps an
 /// IPv4 one counts as IPv4, as it does in Java.
 #[inline]

@@ -267,9 +267,8 @@ impl CommitLog {
         let Appender { file: Some(file), position, .. } = appender else {
             unreachable!("make_room leaves a file to write to");
         };
-        // Half and rollback messages are in no consume queue, so they take no place in it.
-        let transaction = flags::transaction_type(message.sys_flag);
-        let in_queue = !matches!(transaction, flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK);
+        // What is in no consume queue takes no place in it.
+        let in_queue = flags::is_queued(message.sys_flag);
         let first = if in_queue { message.queue.take_offsets(items.len()) } else { QueueOffset(0) };
         let placed = Placed { physical: file.start() + *position as u64, queue_offset: first };
         let mut writer = file.writer();

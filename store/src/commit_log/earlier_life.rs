@@ -6,15 +6,10 @@
 
 use std::collections::HashMap;
 
+use waspmq_protocol::message::flags;
 use waspmq_protocol::message::record::RecordView;
 
 use super::recovery::Scanned;
-
-/// Bits of the system flag that say which part a message plays in a transaction.
-const TRANSACTION_BITS: i32 = 0xC;
-/// The part of a message that is in no queue: its queue offset means nothing. So it is with a rolled back one.
-const PREPARED: i32 = 0x4;
-const ROLLED_BACK: i32 = 0xC;
 
 /// What was seen of the log so far.
 #[derive(Debug, Default)]
@@ -37,7 +32,8 @@ impl EarlierLife {
         } else if self.suspected.is_none() {
             self.suspected = Some(scanned.clone());
         }
-        if matches!(record.sys_flag() & TRANSACTION_BITS, PREPARED | ROLLED_BACK) {
+        if !flags::is_queued(record.sys_flag()) {
+            // Its queue offset means nothing.
             return;
         }
         self.proven |= self.is_taken(record) && self.suspected.is_some();

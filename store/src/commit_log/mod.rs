@@ -23,7 +23,7 @@ use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
 use self::recently_read::RecentlyRead;
 pub use self::recovery::Fence;
-pub(crate) use self::recovery::{Start, next_entry};
+pub(crate) use self::recovery::{Start, find_record, next_entry};
 use crate::{
     clock::Clock,
     config::{FlushMode, StoreConfig},

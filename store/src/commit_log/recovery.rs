@@ -142,7 +142,9 @@ impl CommitLog {
         if start.durable.is_some_and(|durable| scanned.end >= durable) {
             return Ok(None);
         }
-        let behind = self.record_behind(scanned.end)?;
+        // Of what was synced nothing may be missed; behind that a short look will do.
+        let search_bytes = if start.durable.is_some() { usize::MAX } else { SEARCH_BYTES };
+        let behind = self.record_behind(scanned.end, search_bytes)?;
         let next = match start.durable {
             Some(durable) => behind.filter(|(offset, _)| *offset < durable),
             // A record older than the last good one was cut in an earlier life; RocketMQ leaves those in place.
@@ -163,17 +165,15 @@ impl CommitLog {
         OpenError::Damaged { path, position: offset - start, offset, reason }
     }
 
-    /// The first good record behind `offset`, and its store time, ms: close behind it, or first in a later file.
-    fn record_behind(&self, offset: u64) -> Result<Option<(u64, i64)>, StoreError> {
-        if let Some(rest) = self.files.slice_up_to(offset, SEARCH_BYTES)? {
+    /// The first good record behind `offset`, and its store time, ms: within `search_bytes` in its file, or first in a
+    /// later one.
+    fn record_behind(&self, offset: u64, search_bytes: usize) -> Result<Option<(u64, i64)>, StoreError> {
+        if let Some(rest) = self.files.slice_up_to(offset, search_bytes)? {
             rest.read_ahead()?;
-            for magic in [record::MAGIC_V1, record::MAGIC_V2] {
-                for found in memmem::find_iter(&rest, &magic.to_be_bytes()) {
-                    let Some(at) = found.checked_sub(record::MAGIC_AT).filter(|at| *at > 0) else { continue };
-                    if let Ok(LogEntry::Record(record)) = next_entry(&rest[at..], offset + at as u64, true) {
-                        return Ok(Some((offset + at as u64, record.store_timestamp())));
-                    }
-                }
+            if let Some(at) = find_record(&rest, offset, 1)
+                && let Ok(LogEntry::Record(record)) = next_entry(&rest[at..], offset + at as u64, true)
+            {
+                return Ok(Some((offset + at as u64, record.store_timestamp())));
             }
         }
         let mut start = offset - offset % self.files.file_bytes() + self.files.file_bytes();
@@ -255,6 +255,18 @@ pub(crate) fn next_entry(bytes: &[u8], offset: u64, check_crc: bool) -> Result<L
     }
 }
 
+/// Where in `bytes`, which lie at `offset` in the log, the next good record begins, at `from` or behind it.
+pub(crate) fn find_record(bytes: &[u8], offset: u64, from: usize) -> Option<usize> {
+    let behind = bytes.get(from..)?;
+    let of = |magic: i32| {
+        memmem::find_iter(behind, &magic.to_be_bytes()).find_map(|found| {
+            let at = from + found.checked_sub(record::MAGIC_AT)?;
+            matches!(next_entry(&bytes[at..], offset + at as u64, true), Ok(LogEntry::Record(_))).then_some(at)
+        })
+    };
+    [record::MAGIC_V1, record::MAGIC_V2].into_iter().filter_map(of).min()
+}
+
 /// How many bytes of `rest` lie before the last one that is not zero, looking no further than a long run of zeros.
 fn written_bytes(rest: &Option<MappedSlice>) -> Result<u64, StoreError> {
     let Some(rest) = rest else { return Ok(0) };
@@ -267,4 +279,47 @@ fn written_bytes(rest: &Option<MappedSlice>) -> Result<u64, StoreError> {
         }
     }
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use waspmq_protocol::message::record::RecordFields;
+
+    fn put(bytes: &mut [u8], at: usize, topic: &str) -> usize {
+        let host = SocketAddr::from(([127, 0, 0, 1], 1));
+        let fields = RecordFields {
+            queue_id: 0,
+            flag: 0,
+            queue_offset: 0,
+            physical_offset: at as i64,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_timestamp: 0,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            topic,
+            properties: b"",
+        };
+        let end = at + record::encoded_len(&fields);
+        record::encode_into(&fields, &mut bytes[at..end]);
+        end
+    }
+
+    #[test]
+    fn the_nearest_record_is_found_whichever_version_it_has() {
+        let mut bytes = vec![0xEE; 2000];
+        let first = put(&mut bytes, 50, &"t".repeat(200));
+        put(&mut bytes, first, "short");
+        assert_eq!(find_record(&bytes, 0, 1), Some(50));
+        assert_eq!(find_record(&bytes, 0, 51), Some(first));
+        assert_eq!(find_record(&bytes, 0, first + 1), None);
+        assert_eq!(find_record(&bytes, 7, 1), None, "none of them belongs there");
+        assert_eq!(find_record(&bytes, 0, 3000), None);
+    }
 }

@@ -10,7 +10,7 @@ use waspmq_protocol::message::record::{self, LogEntry, RecordView};
 use super::lanes::{Lanes, NewEntry};
 use super::request::{DelayLevels, Wanted};
 use crate::checkpoint::Dispatched;
-use crate::commit_log::CommitLog;
+use crate::commit_log::{CommitLog, find_record};
 use crate::consume_queue::ConsumeQueues;
 use crate::error::StoreError;
 use crate::filter::{Arrival, ArrivalListener};
@@ -184,9 +184,8 @@ impl Dispatch {
     /// Takes one record into the batch. False if its queue finds no lane: the batch must end before it.
     #[inline]
     fn take<'a>(&mut self, record: RecordView<'a>, placed: &mut Vec<Placed<'a>>) -> Result<bool, StoreError> {
-        let transaction = flags::transaction_type(record.sys_flag());
-        let queued = !matches!(transaction, flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK);
-        if transaction == flags::TRANSACTION_ROLLBACK {
+        let queued = flags::is_queued(record.sys_flag());
+        if flags::transaction_type(record.sys_flag()) == flags::TRANSACTION_ROLLBACK {
             return Ok(true);
         }
         let Some(at) = self.lanes.find(&self.parts.queues, record.topic(), record.queue_id())? else {
@@ -245,7 +244,7 @@ impl Dispatch {
         let log = &self.parts.log;
         let readable = usize::try_from(log.confirmed().bytes_since(at)).unwrap_or(usize::MAX);
         let rest = log.read_up_to(at, readable)?;
-        let found = rest.and_then(|rest| find_record(&rest, at));
+        let found = rest.and_then(|rest| find_record(&rest, at.0 as u64, 1));
         let to = found.map_or_else(|| self.next_file(at).min(log.confirmed()), |distance| at.plus(distance));
         tracing::error!(from = at.0, to = to.0, %reason, "the log is damaged; messages in between cannot be delivered");
         Ok(to)
@@ -272,14 +271,4 @@ fn touch_ahead(bytes: &[u8], at: usize, usual_bytes: usize) -> usize {
 fn cut_record(bytes: &[u8]) -> Option<usize> {
     let size = u32::from_be_bytes(*bytes.first_chunk::<4>()?) as usize;
     (size > bytes.len()).then_some(size)
-}
-
-/// How far behind `at`, where `bytes` begin, the next record that says it belongs where it stands begins.
-fn find_record(bytes: &[u8], at: PhysicalOffset) -> Option<usize> {
-    (1..bytes.len()).find(|distance| {
-        let rest = &bytes[*distance..];
-        let magic = rest.get(record::MAGIC_AT..record::MAGIC_AT + 3);
-        magic == Some(&record::MAGIC_V1.to_be_bytes()[..3])
-            && RecordView::parse(rest, true).is_ok_and(|record| record.physical_offset() == at.plus(*distance).0)
-    })
 }

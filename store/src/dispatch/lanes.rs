@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use waspmq_protocol::name::SCHEDULE_TOPIC;
+
 use crate::consume_queue::{ConsumeQueue, ConsumeQueues, encode};
 use crate::error::StoreError;
 use crate::index::TopicHash;
@@ -18,8 +20,6 @@ const PROBES: usize = 8;
 const PENDING_BYTES_KEPT: usize = 4096;
 /// The smallest record: bounds how many entries can be missing between two.
 const RECORD_BYTES_MIN: i64 = 91;
-/// The topic whose entries carry the time of delivery.
-pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// One queue and what is about to be appended to it.
 #[derive(Debug)]

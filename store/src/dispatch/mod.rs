@@ -13,7 +13,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub(crate) use batch::{Dispatch, DispatchParts};
-pub(crate) use lanes::SCHEDULE_TOPIC;
 pub use request::DelayLevels;
 pub(crate) use request::Wanted;
 

@@ -5,13 +5,12 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use memchr::memmem;
-use waspmq_protocol::message::record::{self, LogEntry, RecordView};
+use waspmq_protocol::message::record::{LogEntry, RecordView};
 
-use crate::commit_log::{Fence, next_entry};
+use crate::commit_log::{Fence, find_record, next_entry};
 use crate::config::StoreConfig;
 use crate::error::{AtPath, StoreError};
-use crate::mapped_file::{MappedFile, MappedSlice};
+use crate::mapped_file::MappedFile;
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
 
@@ -167,17 +166,4 @@ impl LogWalk {
 /// Bytes up to the last one that is not zero.
 fn written_bytes(bytes: &[u8]) -> u64 {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
-}
-
-/// Where the next good record of the file begins, at `at` or behind it.
-fn find_record(bytes: &MappedSlice, start: u64, at: usize) -> Option<usize> {
-    let of = |magic: i32| {
-        let magic = magic.to_be_bytes();
-        memmem::find_iter(&bytes[at..], &magic[..]).find_map(|found| {
-            let begin = (at + found).checked_sub(record::MAGIC_AT).filter(|begin| *begin >= at)?;
-            let entry = next_entry(&bytes[begin..], start + begin as u64, true);
-            matches!(entry, Ok(LogEntry::Record(_))).then_some(begin)
-        })
-    };
-    [of(record::MAGIC_V1), of(record::MAGIC_V2)].into_iter().flatten().min()
 }

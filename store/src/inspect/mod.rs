@@ -88,7 +88,7 @@ pub fn check(config: &StoreConfig, watch: &Watch) -> Result<StoreCheck, OpenErro
     let walk = LogWalk::open(config)?;
     let mut log =
         LogCheck { files: walk.files(), begin: walk.begin(), problems: walk.problems(), ..LogCheck::default() };
-    let mut comparison = QueueComparison::new(config)?;
+    let mut comparison = QueueComparison::new(config);
     let total = walk.bytes();
     let mut fault = None;
     walk.each(&mut |found, done| {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use waspmq_protocol::message::flags;
 use waspmq_protocol::message::record::RecordView;
+use waspmq_protocol::name::SCHEDULE_TOPIC;
 
 use crate::config::StoreConfig;
 use crate::consume_queue::{ENTRY_BYTES, encode};
-use crate::dispatch::{DelayLevels, SCHEDULE_TOPIC, Wanted};
+use crate::dispatch::{DelayLevels, Wanted};
 use crate::error::{AtPath, StoreError};
 use crate::mapped_file::MappedFile;
 use crate::offsets::PhysicalOffset;
@@ -63,8 +64,8 @@ pub(super) struct QueueComparison {
 }
 
 impl QueueComparison {
-    pub(super) fn new(config: &StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self {
+    pub(super) fn new(config: &StoreConfig) -> Self {
+        Self {
             storage: Arc::clone(&config.storage),
             root: config.root.join("consumequeue"),
             delay_levels: config.delay_levels.clone(),
@@ -72,12 +73,11 @@ impl QueueComparison {
             mapped: 0,
             run_without: (0, None),
             found: QueueCheck::default(),
-        })
+        }
     }
 
     pub(super) fn compare(&mut self, record: &RecordView<'_>) -> Result<(), StoreError> {
-        let transaction = flags::transaction_type(record.sys_flag());
-        if matches!(transaction, flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK) {
+        if !flags::is_queued(record.sys_flag()) {
             return Ok(());
         }
         let levels = (record.topic() == SCHEDULE_TOPIC).then_some(&self.delay_levels);
