@@ -19,6 +19,7 @@ use crate::consumers::Consumers;
 use crate::data_identity::{IdentityError, OwnFolder};
 use crate::filter::Filters;
 use crate::long_polling::{HeldPull, LongPolling};
+use crate::memory::memory_bytes;
 use crate::offset::OffsetTable;
 use crate::own_topics::OwnTopics;
 use crate::processor::Router;
@@ -139,6 +140,7 @@ impl Broker {
         let advertised = Advertised::find(config.advertised);
         let (long_polling, woken) = LongPolling::new();
         let mut store_config = config.store.clone();
+        store_config.memory_bytes = memory_bytes();
         store_config.store_host = SocketAddr::new(advertised.ip, config.listen_port);
         let folder = OwnFolder::check(&config)?;
         let store = MessageStore::open(store_config, long_polling.clone(), clock.clone())?;
@@ -393,12 +395,6 @@ fn plugin_config(config: &Config) -> HostConfig {
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         limits: HostLimits::default(),
     }
-}
-
-/// Memory of this machine.
-fn memory_bytes() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// The inner name server, if there is one, and the addresses to register with.

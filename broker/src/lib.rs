@@ -12,6 +12,7 @@ mod data_identity;
 mod filter;
 mod long_polling;
 mod member;
+mod memory;
 mod notify;
 mod offset;
 mod own_topics;

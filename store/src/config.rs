@@ -60,6 +60,9 @@ pub struct StoreConfig {
     pub flush_thorough_interval: Duration,
     /// How much of the log ahead of the writer may be made present in memory under full load.
     pub populate_ahead_bytes_max: u64,
+    /// What memory this machine has: a log that grows beyond it gives back what lies behind. 0: not known, and nothing is
+    /// given back before the kernel asks for it.
+    pub memory_bytes: u64,
     /// Told how far a long restart is.
     pub watch: Option<Watch>,
     /// Whether a restart checks the bodies' checksums (`checkCRCOnRecover`).
@@ -87,6 +90,7 @@ impl StoreConfig {
             flush_pages_min: 4,
             flush_thorough_interval: Duration::from_secs(10),
             populate_ahead_bytes_max: 96 << 20,
+            memory_bytes: 0,
             watch: None,
             check_crc_on_recovery: true,
             retention: RetentionRules::default(),

@@ -212,6 +212,7 @@ impl Flush {
                 self.tell_durable(flushed);
                 self.log.followers.derived.announce_and_wake();
                 self.log.release_synced();
+                self.log.give_back(self.clock.monotonic());
                 Ok(flushed)
             }
             Err(error) => {

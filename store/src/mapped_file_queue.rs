@@ -409,6 +409,21 @@ impl MappedFileQueue {
         }
     }
 
+    /// Takes a range that was synced out of the page cache. Its bytes stay readable, from the disk.
+    pub(crate) fn give_back(&self, range: Range<u64>) {
+        let mut at = range.start;
+        while at < range.end {
+            let start = at - at % self.file_bytes;
+            let end = range.end.min(start + self.file_bytes);
+            let path = file_path(&self.dir, start);
+            if let Err(error) = self.storage.give_back(&path, at - start..end - start) {
+                // Deleted meanwhile, mostly.
+                tracing::debug!(path = %path.display(), %error, "pages not given back");
+            }
+            at = end;
+        }
+    }
+
     /// Drops the mappings of the files that end at or before `offset`; they are made again when needed.
     pub(crate) fn unmap_before(&self, offset: u64) {
         for slot in self.files_mut().iter_mut().take_while(|slot| slot.start + self.file_bytes <= offset) {

@@ -5,6 +5,7 @@
 
 mod append;
 mod earlier_life;
+mod page_cache;
 mod read;
 mod recently_read;
 mod recovery;
@@ -21,6 +22,7 @@ use waspmq_protocol::message::record::RecordView;
 
 use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
+use self::page_cache::PageCache;
 use self::recently_read::RecentlyRead;
 pub use self::recovery::Fence;
 pub(crate) use self::recovery::{Start, find_record, next_entry};
@@ -67,6 +69,7 @@ pub(crate) struct CommitLog {
     /// Beyond this offset the populate thread wants to be woken.
     populate_at: AtomicU64,
     recently_read: RecentlyRead,
+    page_cache: PageCache,
     /// Somebody asks for a look at the disk.
     look_wanted: AtomicBool,
     /// Threads that follow the log.
@@ -130,6 +133,7 @@ impl CommitLog {
             sync_wanted: AtomicBool::new(false),
             populate_at: AtomicU64::new(0),
             recently_read: RecentlyRead::default(),
+            page_cache: PageCache::new(config.memory_bytes),
             look_wanted: AtomicBool::new(false),
             followers: Followers::default(),
         })
@@ -255,6 +259,13 @@ impl CommitLog {
     /// stays small however much it stores.
     pub(crate) fn release_synced(&self) {
         self.release_below(self.files.flushed().saturating_sub(RESIDENT_BYTES));
+    }
+
+    /// Gives the page cache's part back that is not worth its place `now`, on the monotonic clock.
+    pub(crate) fn give_back(&self, now: Duration) {
+        if let Some(range) = self.page_cache.no_longer_worth(self.files.flushed(), now, RELEASE_BYTES) {
+            self.files.give_back(range);
+        }
     }
 
     /// Takes what is about to be synced out of the process's page table, if it is much. To write a page that is mapped,

@@ -73,6 +73,9 @@ impl CommitLog {
         if self.surely_in_memory(from) {
             return Ok(slice);
         }
+        if to - from >= LONG_BYTES {
+            self.page_cache.note_reader(from, self.files.wrote());
+        }
         let now = self.recently_read.now();
         let mut at = from - from % STRETCH_BYTES;
         while at < to {

@@ -6,6 +6,7 @@ use std::{
     any::Any,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    num::NonZeroU64,
     ops::Range,
     os::unix::fs::FileExt,
     path::Path,
@@ -15,7 +16,8 @@ use std::{
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, SeekFrom, StatxFlags, fallocate, fcntl_lock, flock, statvfs, syncfs,
+    AtFlags, FallocateFlags, FlockOperation, SeekFrom, StatxFlags, fadvise, fallocate, fcntl_lock, flock, statvfs,
+    syncfs,
 };
 
 use super::{Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
@@ -122,6 +124,11 @@ impl Storage for DiskStorage {
 
     fn read_at(&self, path: &Path, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         File::open(path)?.read_at(buffer, at)
+    }
+
+    fn give_back(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        let bytes = NonZeroU64::new(range.end - range.start);
+        Ok(fadvise(File::open(path)?, range.start, bytes, rustix::fs::Advice::DontNeed)?)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -328,6 +335,7 @@ mod tests {
         region.populate(0..8192).unwrap();
         region.sync(0..8192).unwrap();
         region.release(0..8192).unwrap();
+        DiskStorage.give_back(&path, 0..8192).unwrap();
         region.read_ahead(0..8192).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [7; 8192]);
     }

@@ -82,6 +82,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn map(&self, path: &Path, bytes: u64) -> io::Result<Region>;
     /// Reads into `buffer` from byte `at` of a file on, and returns how much there was: a look without a mapping.
     fn read_at(&self, path: &Path, at: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Frees the memory that holds a range of a file for quicker reading, as far as the range is on the disk and nobody has
+    /// it mapped. Nothing is lost.
+    fn give_back(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
     /// A whole small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Writes a whole small file and syncs it; what was there is replaced (not atomically: write beside, then rename).
