@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::{
     error::{AtPath, StoreError},
-    storage::{Blocks, Region, Storage},
+    storage::{Access, Blocks, Region, Storage},
 };
 
 /// The smallest reservation of a sparse file, and the largest; in between it doubles.
@@ -143,10 +143,10 @@ impl MappedFile {
         self.region.read_ahead(range).at_path("reading", &self.path)
     }
 
-    /// Says that pages of this file are touched here and there, not one after the other.
-    pub(crate) fn expect_random_access(&self) {
-        if let Err(error) = self.region.expect_random_access() {
-            tracing::debug!(path = %self.path.display(), %error, "the kernel goes on reading ahead");
+    /// Says how pages of this file will be touched.
+    pub(crate) fn expect_access(&self, access: Access) {
+        if let Err(error) = self.region.expect_access(access) {
+            tracing::debug!(path = %self.path.display(), %error, "the kernel reads ahead as before");
         }
     }
 
@@ -265,7 +265,7 @@ impl WordFile {
     /// Opens a file of exactly `bytes` bytes.
     pub(crate) fn open(storage: &dyn Storage, path: PathBuf, bytes: u64) -> Result<Self, StoreError> {
         let region = storage.map(&path, bytes).at_path("mapping", &path)?;
-        region.expect_random_access().at_path("mapping", &path)?;
+        region.expect_access(Access::Random).at_path("mapping", &path)?;
         assert!(region.memory.base().cast::<AtomicU32>().is_aligned(), "storage mapped {} unaligned", path.display());
         Ok(WordFile { path, region })
     }

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     error::{AtPath, StoreError},
     mapped_file::{MappedFile, MappedSlice},
-    storage::{Blocks, Entry, Storage},
+    storage::{Access, Blocks, Entry, Storage},
 };
 
 /// A row of fixed-size files.
@@ -270,7 +270,7 @@ impl MappedFileQueue {
     /// A sparse row's files are mostly holes, and many: reading ahead in them would fill memory with zeros.
     fn set_up(&self, file: &MappedFile) {
         if self.blocks == Blocks::Sparse {
-            file.expect_random_access();
+            file.expect_access(Access::Random);
         }
     }
 

@@ -10,10 +10,16 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Clock, commit_log::CommitLog, error::StoreError};
+use crate::{clock::Clock, commit_log::CommitLog, error::StoreError, mapped_file::MappedFile, storage::Access};
 
 /// Pages are populated in steps of this size, so that one call never holds up the process's other mappings for long.
 const STEP_BYTES: u64 = 1 << 20;
+/// Under little load a step is this small. Where memory is slow to come by, as in a virtual machine whose host has to provide
+/// it, a megabyte takes milliseconds, in which the kernel lets nobody else have the core.
+const GENTLE_STEP_BYTES: u64 = 64 << 10;
+/// Little load, in bytes a second: below it there is time to populate page by page. Above, the kernel's own read-ahead makes
+/// pages by the megabyte, several times cheaper each.
+const LITTLE_LOAD: u64 = 64 << 20;
 /// The pages ahead are to last this long at the present rate.
 const AHEAD: Duration = Duration::from_millis(200);
 /// The next file is made when this part of the last one is left, at the latest.
@@ -35,6 +41,8 @@ struct Load {
     at: Duration,
     /// Bytes appended per second, falling slowly, rising at once.
     rate: u64,
+    /// The file whose pages are made one by one at present.
+    gentle_file: Option<Arc<MappedFile>>,
 }
 
 impl Populate {
@@ -45,7 +53,7 @@ impl Populate {
     /// The thread's work, until [`stop`](Self::stop).
     pub(crate) fn run(&self, clock: &dyn Clock) {
         let wrote = self.log.files().wrote();
-        let mut load = Load { populated: wrote, wrote, at: clock.monotonic(), rate: 0 };
+        let mut load = Load { populated: wrote, wrote, at: clock.monotonic(), rate: 0, gentle_file: None };
         while !self.stop.load(Ordering::Acquire) {
             let ahead = self.ahead(&mut load, clock.monotonic());
             self.go_ahead(&mut load, ahead);
@@ -82,7 +90,7 @@ impl Populate {
         }
         load.populated = load.populated.max(load.wrote);
         while load.populated < load.wrote + ahead && !self.stop.load(Ordering::Acquire) {
-            match self.populate_step(load.populated) {
+            match self.populate_step(load) {
                 Ok(Some(to)) => load.populated = to,
                 Ok(None) => break,
                 Err(error) => {
@@ -95,11 +103,30 @@ impl Populate {
         }
     }
 
-    /// Populates from `from` to the next multiple of the step, or the file's end. `None` if there is no such file.
-    fn populate_step(&self, from: u64) -> Result<Option<u64>, StoreError> {
+    /// Populates the next step, up to the file's end at most. `None` if there is no such file.
+    fn populate_step(&self, load: &mut Load) -> Result<Option<u64>, StoreError> {
+        let from = load.populated;
         let Some(file) = self.log.files().file_for(from)? else { return Ok(None) };
-        let to = (from / STEP_BYTES * STEP_BYTES + STEP_BYTES).min(file.start() + file.bytes() as u64);
+        let step = load.go_gently(&file);
+        let to = (from / step * step + step).min(file.start() + file.bytes() as u64);
         file.populate((from - file.start()) as usize..(to - file.start()) as usize)?;
         Ok(Some(to))
+    }
+}
+
+impl Load {
+    /// Tells the kernel how to make pages of the file under the present load, and returns the size of a step.
+    fn go_gently(&mut self, file: &Arc<MappedFile>) -> u64 {
+        let gently = self.rate < LITTLE_LOAD;
+        if !self.gentle_file.as_ref().is_some_and(|at_hand| gently && at_hand.start() == file.start()) {
+            if let Some(before) = self.gentle_file.take() {
+                before.expect_access(Access::Usual);
+            }
+            if gently {
+                file.expect_access(Access::Random);
+                self.gentle_file = Some(Arc::clone(file));
+            }
+        }
+        if gently { GENTLE_STEP_BYTES } else { STEP_BYTES }
     }
 }

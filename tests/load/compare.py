@@ -2,15 +2,18 @@
 """Runs mqbench against several running brokers in turn, some rounds, and prints medians, spread and ratios.
 
     python3 tests/load/compare.py java=127.0.0.1:10876 waspmq=127.0.0.1:9876 [--rounds 3] [--only single,batch] [--out FILE]
+                                  [--pids java=101,102 waspmq=103]
 
 The first broker is the peer: ratios are against it. A JVM is warmed by 30 s of sends first. Each scenario runs against
-one broker, then the other, then again: what else the machine does hits both.
+one broker, then the other, then again: what else the machine does hits both. With --pids, only the broker that is measured
+runs; the others' processes stand still, so that what an idle one does in its spare time is not charged to another.
 """
 import argparse
 import json
 import os
 import pathlib
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,7 +33,7 @@ def latency(name):
 # name, what it prepares (once a broker), what it measures, figures
 SCENARIOS = {
     "single": (None, "produce -t single{round} -d 6 -w 2 -c 4 --in-flight 64", [RATE]),
-    "batch": (None, "produce -t batch{round} -d 4 -w 2 -c 4 --in-flight 8 --batch 32", [RATE]),
+    "batch": (None, "produce -t batch{round} -d 4 -w 4 -c 4 --in-flight 8 --batch 32", [RATE]),
     "one": (None, "produce -t one -d 5 -w 2 -c 1 --in-flight 1", [latency("p50"), latency("p99")]),
     "rate": (None, "latency -t rate -d 12 -w 3 --rate 5000", [latency("p50"), latency("p99"), latency("p99.9")]),
     "consume": (
@@ -60,6 +63,13 @@ def mqbench(namesrv, command):
     return result
 
 
+def only_one_runs(name, pids):
+    """Lets the processes of one broker go on and stops those of the others; of all, for no name."""
+    for broker, processes in pids.items():
+        for process in processes:
+            os.kill(process, signal.SIGCONT if name in (broker, None) else signal.SIGSTOP)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("brokers", nargs="+", metavar="NAME=NAMESRV", help="the peer first")
@@ -67,10 +77,12 @@ def main():
     arguments.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, comma-separated")
     arguments.add_argument("--warm", type=float, default=30, help="seconds of sends that warm the peer first")
     arguments.add_argument("--pause", type=float, default=3, help="seconds of rest between runs")
+    arguments.add_argument("--pids", nargs="*", default=[], metavar="NAME=PID[,PID]", help="what runs a broker")
     arguments.add_argument("--out", help="all results, as JSON")
     options = arguments.parse_args()
     brokers = [tuple(broker.split("=", 1)) for broker in options.brokers]
     names = [name for name, _ in brokers]
+    pids = {name: [int(pid) for pid in list_.split(",")] for name, list_ in (pair.split("=") for pair in options.pids)}
     if options.warm:
         mqbench(brokers[0][1], f"produce -t warm -d {options.warm} -c 4 --in-flight 64")
     print(f"| what | {' | '.join(names)} | ratio | of each round |\n|---|{'---|' * (len(names) + 2)}", flush=True)
@@ -85,8 +97,12 @@ def main():
             for name, namesrv in brokers:
                 # What earlier runs left in memory would be written during this one.
                 os.sync()
+                only_one_runs(name, pids)
                 time.sleep(options.pause)
-                runs[name].append(mqbench(namesrv, measure.format(round=round_)))
+                try:
+                    runs[name].append(mqbench(namesrv, measure.format(round=round_)))
+                finally:
+                    only_one_runs(None, pids)
         everything[scenario] = runs
         for label, figure, _ in figures:
             values = {name: [figure(run) for run in runs[name]] for name in names}

@@ -20,7 +20,7 @@ use rustix::fs::{
     syncfs,
 };
 
-use super::{Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
+use super::{Access, Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
 
 /// Files of the operating system.
 #[derive(Debug, Default)]
@@ -288,8 +288,11 @@ impl Backing for DiskBacking {
         optional(mapped(memory)?.advise_range(Advice::PopulateRead, range.start, range.len()))
     }
 
-    fn expect_random_access(&self, memory: &Memory) -> io::Result<()> {
-        mapped(memory)?.advise(Advice::Random)
+    fn expect_access(&self, memory: &Memory, access: Access) -> io::Result<()> {
+        mapped(memory)?.advise(match access {
+            Access::Random => Advice::Random,
+            Access::Usual => Advice::Normal,
+        })
     }
 
     fn release(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
+use super::{Access, Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
 
 /// What a disk writes as one: a power cut keeps or loses this much of what was not synced.
 const SECTOR_BYTES: usize = 512;
@@ -377,7 +377,7 @@ impl Backing for MemoryBacking {
         Ok(())
     }
 
-    fn expect_random_access(&self, _memory: &Memory) -> io::Result<()> {
+    fn expect_access(&self, _memory: &Memory, _access: Access) -> io::Result<()> {
         Ok(())
     }
 

@@ -39,6 +39,16 @@ pub enum Blocks {
     Sparse,
 }
 
+/// How the pages of a mapped file will be touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Here and there: touching one brings in no others. Without it the kernel reads ahead, megabytes of zeros for one page
+    /// of a sparse file.
+    Random,
+    /// As the kernel expects of any file: touching one brings in its surroundings.
+    Usual,
+}
+
 /// See [`Storage::life`].
 pub type Life = [i64; 4];
 
@@ -132,10 +142,9 @@ impl Region {
         self.backing.read_ahead(&self.memory, range)
     }
 
-    /// Says that pages are touched here and there: touching one brings in no others. Without it the kernel reads ahead,
-    /// megabytes of zeros for one page of a sparse file.
-    pub fn expect_random_access(&self) -> io::Result<()> {
-        self.backing.expect_random_access(&self.memory)
+    /// Says how pages will be touched.
+    pub fn expect_access(&self, access: Access) -> io::Result<()> {
+        self.backing.expect_access(&self.memory, access)
     }
 
     /// Gives the range back to the page cache: the process no longer counts it as resident. Nothing is lost.
@@ -184,8 +193,8 @@ pub trait Backing: Send + Sync {
     fn populate(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
     /// See [`Region::read_ahead`].
     fn read_ahead(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
-    /// See [`Region::expect_random_access`].
-    fn expect_random_access(&self, memory: &Memory) -> io::Result<()>;
+    /// See [`Region::expect_access`].
+    fn expect_access(&self, memory: &Memory, access: Access) -> io::Result<()>;
     /// See [`Region::release`].
     fn release(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
 }
