@@ -18,6 +18,8 @@ use crate::storage::Storage;
 
 /// Threads that read folders at start: more do not help one disk.
 const OPEN_THREADS_MAX: usize = 4;
+/// For fewer topics it is not worth while to start one of them.
+const TOPICS_PER_THREAD: usize = 16;
 /// Up to so many queues are synced one by one.
 const FLUSHED_ALONE_MAX: usize = 32;
 
@@ -62,7 +64,8 @@ impl ConsumeQueues {
                 }
             }
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(OPEN_THREADS_MAX).min(topics.len());
+        let useful = topics.len().div_ceil(TOPICS_PER_THREAD).min(OPEN_THREADS_MAX);
+        let threads = if useful > 1 { thread::available_parallelism().map_or(1, usize::from).min(useful) } else { 1 };
         thread::scope(|scope| {
             for _ in 1..threads {
                 scope.spawn(work);
@@ -108,6 +111,9 @@ impl ConsumeQueues {
             return Ok(Arc::clone(files));
         }
         let files = ConsumeQueue::open(&self.placement, queue.topic(), queue.id())?;
+        // The topic's name first, then the note that it is to be synced: who syncs in between would miss it.
+        let dir = self.placement.root.join(&**queue.topic());
+        self.placement.storage.create_dir(&dir).at_path("creating the folder", &dir)?;
         self.names_dirty.store(true, Ordering::Release);
         Ok(queue.attach(files))
     }

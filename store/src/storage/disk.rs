@@ -260,7 +260,7 @@ struct DiskBacking;
 fn mapped(memory: &Memory) -> io::Result<&MmapRaw> {
     match memory {
         Memory::Mapped(map) => Ok(map),
-        Memory::Heap(_) => Err(io::Error::other("not a mapping of a file")),
+        Memory::Heap { .. } => Err(io::Error::other("not a mapping of a file")),
     }
 }
 

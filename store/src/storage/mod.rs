@@ -11,13 +11,16 @@ use std::{
     fmt, io,
     ops::Range,
     path::Path,
-    sync::{Arc, atomic::AtomicU8},
+    sync::{Arc, atomic::AtomicU64},
     time::SystemTime,
 };
 
 use memmap2::MmapRaw;
 
-pub use self::{disk::DiskStorage, memory::MemoryStorage};
+pub use self::{
+    disk::DiskStorage,
+    memory::{Fault, MemoryStorage, Operation},
+};
 
 /// One name in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +167,12 @@ pub enum Memory {
     /// A shared mapping of a file.
     Mapped(MmapRaw),
     /// Plain memory, shared by every mapping of one fake file. Atomics, so that it may be written while shared.
-    Heap(Arc<[AtomicU8]>),
+    Heap {
+        /// The memory.
+        words: Arc<[AtomicU64]>,
+        /// How much of it is the file.
+        bytes: usize,
+    },
 }
 
 impl Memory {
@@ -172,7 +180,7 @@ impl Memory {
     pub(crate) fn base(&self) -> *mut u8 {
         match self {
             Memory::Mapped(map) => map.as_mut_ptr(),
-            Memory::Heap(bytes) => bytes.as_ptr().cast_mut().cast(),
+            Memory::Heap { words, .. } => words.as_ptr().cast_mut().cast(),
         }
     }
 
@@ -180,7 +188,7 @@ impl Memory {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Memory::Mapped(map) => map.len(),
-            Memory::Heap(bytes) => bytes.len(),
+            Memory::Heap { bytes, .. } => *bytes,
         }
     }
 }
