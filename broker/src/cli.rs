@@ -87,7 +87,7 @@ pub enum StoreCommand {
         #[arg(value_name = "PATH")]
         folder: PathBuf,
     },
-    /// Make consume queues and index anew from the messages, and cut off a half-written end
+    /// Make consume queues, index and sums anew from the messages, and cut off a half-written end
     Repair {
         /// The data folder
         #[arg(value_name = "PATH")]

@@ -46,7 +46,7 @@ pub fn check(folder: &Path) -> Result<bool, String> {
     Ok(found.log_is_whole() && found.derived_is_whole())
 }
 
-/// Makes consume queues and index anew and says what the folder holds now. False if something is damaged that cannot
+/// Makes consume queues, index and sums anew and says what the folder holds now. False if something is damaged that cannot
 /// be made anew: messages.
 ///
 /// # Errors
@@ -57,7 +57,10 @@ pub fn repair(folder: &Path) -> Result<bool, String> {
     let report = inspect::rebuild(&config, bar.watch()).map_err(|error| error.to_string())?;
     bar.finish();
     let cut = report.truncated_bytes;
-    print(&format!("made anew: {} messages in consume queues and index, {cut} bytes cut off\n\n", report.messages))?;
+    print(&format!(
+        "made anew: {} messages in consume queues, index and sums, {cut} bytes cut off\n\n",
+        report.messages
+    ))?;
     check(folder)
 }
 
@@ -118,7 +121,7 @@ fn config_of(folder: &Path) -> Result<StoreConfig, String> {
 }
 
 fn describe(folder: &Path, found: &StoreCheck) -> String {
-    let StoreCheck { closed, log, queues, index } = found;
+    let StoreCheck { closed, log, sums, queues, index } = found;
     let mut text = format!("{}\n", folder.display());
     let closed = if *closed { "closed properly" } else { "not closed properly; the next start puts that right" };
     let mut line = |name: &str, value: String| {
@@ -142,6 +145,10 @@ fn describe(folder: &Path, found: &StoreCheck) -> String {
     if log.torn_bytes > 0 {
         line("  torn end", format!("{} bytes of a half-written message, to be cut off", log.torn_bytes));
     }
+    line("sums", format!("{} messages are as they were stored, {} have none", sums.checked, sums.unchecked));
+    for problem in &sums.problems {
+        line("  PROBLEM", problem.clone());
+    }
     line("consume queues", format!("{} queues, {} entries right", queues.queues, queues.entries));
     for (count, what) in [
         (queues.wrong, "entries that say something else than their message"),
@@ -162,11 +169,11 @@ fn describe(folder: &Path, found: &StoreCheck) -> String {
     }
     text.push_str(match (found.log_is_whole(), found.derived_is_whole()) {
         (true, true) => "nothing is damaged\n",
-        (true, false) => "no message is damaged; `broker store repair` makes consume queues and index anew\n",
+        (true, false) => "no message is damaged; `broker store repair` makes consume queues, index and sums anew\n",
         (false, true) => "messages are damaged; a broker passes them over and serves the rest\n",
         (false, false) => {
             "messages are damaged; a broker passes them over and serves the rest; `broker store repair` makes consume \
-             queues and index anew\n"
+             queues, index and sums anew\n"
         }
     });
     text

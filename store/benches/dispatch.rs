@@ -103,11 +103,12 @@ fn dispatcher_time() -> Duration {
     threads.filter(named).map(|thread| processor_time_of(&thread.join("schedstat"))).sum()
 }
 
-/// Takes queues and index away; opening the store builds them again, which is dispatch and nothing else.
+/// Takes queues, index and sums away; opening the store builds them again, which is dispatch and nothing else.
 fn dispatch(dir: &Path) {
     for (index, name) in [(false, "queues alone"), (true, "queues and index"), (true, "queues and index")] {
         let _ = fs::remove_dir_all(dir.join("consumequeue"));
         let _ = fs::remove_dir_all(dir.join("index"));
+        let _ = fs::remove_dir_all(dir.join("waspmq"));
         let (wall, processor) = (Instant::now(), processor_time());
         let store = open(dir, index);
         let (wall, processor) = (wall.elapsed(), processor_time() - processor);

@@ -75,6 +75,9 @@ pub(crate) struct Progress {
 }
 
 impl Checkpoint {
+    /// Size of either file.
+    pub(crate) const FILE_BYTES: u64 = FILE_BYTES;
+
     /// Opens both files in the data folder, making those that are not there. A file of the wrong size counts as
     /// damaged and is made anew.
     pub(crate) fn open(storage: &dyn Storage, root: &Path) -> Result<Self, StoreError> {

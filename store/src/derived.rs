@@ -163,6 +163,7 @@ impl Derived {
 
     fn sync_files(&self) -> Result<(), StoreError> {
         self.queues.flush(0)?;
+        self.log.sums().sync()?;
         match &self.index {
             Some(index) => index.flush(true).map(drop),
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! Reading a queue: walks its entries, asks the filter (entries first, then records), and collects the records as
 //! ranges of the mapped log. Called for every pull; copies nothing and allocates nothing per message.
 //! Must hold: no message is passed over that the filter could not judge; what is returned is whole records that say
-//! themselves that they belong where they were found, and whose bodies have their checksum if the disk may have changed them.
+//! themselves that they belong where they were found, and have their checksums if the disk may have changed them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use waspmq_protocol::message::record::{MAGIC_AT, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, RecordView};
 
-use crate::commit_log::CommitLog;
+use crate::commit_log::{CommitLog, Part};
 use crate::consume_queue::{ConsumeQueue, ENTRY_BYTES};
 use crate::error::StoreError;
 use crate::filter::{FILTER_BATCH_MAX, FilterRecord, MessageFilter, QueueEntry, Verdict};
@@ -304,6 +304,7 @@ impl<'a> Walk<'a> {
     /// Notes that an entry's record is not there: deleted with the oldest part of the log, or damaged.
     fn gone(&mut self, entry: &QueueEntry) -> Verdict {
         if !entry.is_blank() && entry.physical_offset >= self.log.min_offset() {
+            self.log.count_damaged();
             tracing::error!(
                 offset = entry.physical_offset.0,
                 size = entry.size,
@@ -341,34 +342,14 @@ struct Window {
     opened: u64,
 }
 
-/// What becomes of a record's body. Its checksum is only worth its price if it is served: what a filter drops is not.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    Served,
-    NotServed,
-}
-
 impl Window {
     /// Where in the window the entry's record lies, if it is all there and is that record.
-    fn range_of(&self, log: &CommitLog, entry: &QueueEntry, body: Body) -> Option<Range<usize>> {
+    fn range_of(&self, log: &CommitLog, entry: &QueueEntry, part: Part) -> Option<Range<usize>> {
         let from = usize::try_from(entry.physical_offset.0.checked_sub(self.start.0)?).ok()?;
         let range = from..from.checked_add(entry.bytes())?;
         let bytes = self.bytes.get(range.clone())?;
-        let whole = is_record(bytes, entry) && (body == Body::NotServed || self.is_unharmed(log, entry, bytes));
-        whole.then_some(range)
-    }
-
-    /// Whether the record is as it was stored: what the disk had the chance to change is checked.
-    fn is_unharmed(&self, log: &CommitLog, entry: &QueueEntry, bytes: &[u8]) -> bool {
         let offset = entry.physical_offset.0 as u64;
-        if log.is_unharmed(offset, self.opened) {
-            return true;
-        }
-        let whole = RecordView::parse(bytes, true).is_ok();
-        if whole {
-            log.note_unharmed(offset, self.opened);
-        }
-        whole
+        (is_record(bytes, entry) && log.is_unharmed(offset, bytes, part, self.opened)).then_some(range)
     }
 
     fn covers(&self, entry: &QueueEntry) -> bool {
@@ -388,7 +369,7 @@ struct Collected {
 impl Collected {
     /// Adds the record of the first of `entries`; the others say what will be asked for next. False if it is not there.
     fn push(&mut self, log: &CommitLog, entries: &[QueueEntry]) -> Result<bool, StoreError> {
-        let Some(range) = self.find(log, entries, Body::Served)? else { return Ok(false) };
+        let Some(range) = self.find(log, entries, Part::Whole)? else { return Ok(false) };
         if self.piece.end == range.start && !self.piece.is_empty() {
             self.piece.end = range.end;
         } else {
@@ -398,9 +379,10 @@ impl Collected {
         Ok(true)
     }
 
-    /// The record of the first of `entries`, without adding it.
+    /// The record of the first of `entries`, without adding it. A body's checksum is only worth its price if it is
+    /// served: what a filter drops is not.
     fn record(&mut self, log: &CommitLog, entries: &[QueueEntry]) -> Result<Option<Bytes>, StoreError> {
-        let range = self.find(log, entries, Body::NotServed)?;
+        let range = self.find(log, entries, Part::Head)?;
         Ok(range.and_then(|range| self.window.as_ref().map(|window| window.bytes.slice(range))))
     }
 
@@ -408,14 +390,14 @@ impl Collected {
         &mut self,
         log: &CommitLog,
         entries: &[QueueEntry],
-        body: Body,
+        part: Part,
     ) -> Result<Option<Range<usize>>, StoreError> {
         let Some(entry) = entries.first().filter(|entry| !entry.is_blank()) else { return Ok(None) };
         if !self.window.as_ref().is_some_and(|window| window.covers(entry)) {
             self.finish_piece();
             self.window = open_window(log, entries)?;
         }
-        Ok(self.window.as_ref().and_then(|window| window.range_of(log, entry, body)))
+        Ok(self.window.as_ref().and_then(|window| window.range_of(log, entry, part)))
     }
 
     fn finish_piece(&mut self) {

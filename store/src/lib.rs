@@ -28,6 +28,7 @@ mod queue;
 mod recovery;
 mod retention;
 mod sleeper;
+mod sums;
 #[cfg(test)]
 mod test_rig;
 mod watch;

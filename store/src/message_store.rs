@@ -87,6 +87,8 @@ pub struct StoreStats {
     pub dispatch_behind_bytes: u64,
     /// Store time of the newest record, ms; 0 if none was stored since the store was opened.
     pub newest_ms: i64,
+    /// How often a damaged message was asked for, and not served.
+    pub damaged: u64,
 }
 
 impl MessageStore {
@@ -286,6 +288,7 @@ impl MessageStore {
             durable: self.log.durable(),
             dispatch_behind_bytes: max_offset.bytes_since(self.dispatcher.position()),
             newest_ms: self.log.newest_ms(),
+            damaged: self.log.damaged_reads(),
         }
     }
 

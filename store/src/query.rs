@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use waspmq_protocol::message::record::RecordView;
 
-use crate::commit_log::CommitLog;
+use crate::commit_log::{CommitLog, Part};
 use crate::consume_queue::ConsumeQueue;
 use crate::dispatch::Wanted;
 use crate::error::StoreError;
@@ -86,12 +86,17 @@ fn matches(bytes: &[u8], query: &KeyQuery<'_>) -> bool {
     in_time && record.topic() == query.topic && has_key()
 }
 
-/// The record at `offset`; `None` if none begins there.
+/// The record at `offset`; `None` if none begins there, or a damaged one.
 pub(crate) fn record_at(log: &CommitLog, offset: PhysicalOffset) -> Result<Option<Bytes>, StoreError> {
     if offset < log.min_offset() || offset >= log.confirmed() {
         return Ok(None);
     }
-    Ok(log.record_at(offset)?.map(|record| record.into_bytes()))
+    let Some(record) = log.record_at(offset)? else { return Ok(None) };
+    if !log.is_unharmed(offset.0 as u64, &record, Part::Whole, log.reading_now()) {
+        log.count_damaged();
+        return Ok(None);
+    }
+    Ok(Some(record.into_bytes()))
 }
 
 /// When the message at `offset` of the queue was stored, milliseconds; `None` if it is not there.
@@ -108,9 +113,9 @@ fn store_time(log: &CommitLog, entry: &QueueEntry) -> Result<Option<i64>, StoreE
     if entry.is_blank() {
         return Ok(None);
     }
-    let bytes = log.read(entry.physical_offset, entry.bytes())?;
-    let record = bytes.as_deref().and_then(|bytes| RecordView::parse(bytes, false).ok());
-    Ok(record.map(|record| record.store_timestamp()))
+    let Some(bytes) = log.read(entry.physical_offset, entry.bytes())? else { return Ok(None) };
+    let whole = log.is_unharmed(entry.physical_offset.0 as u64, &bytes, Part::Head, log.reading_now());
+    Ok(RecordView::parse(&bytes, false).ok().filter(|_| whole).map(|record| record.store_timestamp()))
 }
 
 /// The offset of the queue that `time_ms` means; 0 for an empty queue. With times in order (the clock never set back):

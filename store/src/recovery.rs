@@ -19,6 +19,7 @@ use crate::{
     index::{Index, IndexMark, Trust},
     offsets::PhysicalOffset,
     queue::Queue,
+    sums::{Compared, sum_of},
 };
 
 /// Queues that may be mapped at once. The system allows about 65,000 mappings a process by default.
@@ -78,6 +79,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     }
     // Entries that were not synced may be there in part: they are dispatched again.
     let certain = if clean { physical(end) } else { physical(end).min(plan.derived) };
+    settle_sums(&log, certain, plan.start.durable.is_none())?;
     queues.truncate_to(certain, !clean)?;
     if plan.start.durable.is_none() {
         queues.cut_foreign(|queue, entry| is_own(&log, queue, entry))?;
@@ -133,9 +135,27 @@ fn is_own(log: &CommitLog, queue: &Queue, entry: &QueueEntry) -> Result<bool, St
     let bytes = log.record_at(entry.physical_offset)?;
     let record = bytes.as_deref().and_then(|bytes| RecordView::parse(bytes, false).ok());
     Ok(record.is_some_and(|record| {
+        // What a damaged record says of its place proves nothing.
+        let damaged = || log.sums().compare(entry.physical_offset.0 as u64, &record) == Compared::Differs;
         let place = (record.topic(), record.queue_id());
-        place == (queue.topic(), queue.id()) && record.queue_offset() >= entry.queue_offset.0
+        (place == (queue.topic(), queue.id()) && record.queue_offset() >= entry.queue_offset.0) || damaged()
     }))
+}
+
+/// Sums of records from `certain` on are noted again. Where another broker has stored other records there are none.
+fn settle_sums(log: &CommitLog, certain: PhysicalOffset, strangers: bool) -> Result<(), StoreError> {
+    let (sums, certain) = (log.sums(), certain.0.max(0) as u64);
+    sums.delete_before(log.files().min_offset())?;
+    // A power cut may have left sums of records that are gone.
+    sums.truncate_to(log.files().wrote())?;
+    let end = sums.own_end(strangers, |offset, sum| has_sum(log, offset, sum))?;
+    sums.start_at(end, certain)
+}
+
+fn has_sum(log: &CommitLog, offset: u64, sum: u32) -> bool {
+    let bytes = log.record_at(physical(offset)).ok().flatten();
+    let record = bytes.as_deref().and_then(|bytes| RecordView::parse(bytes, false).ok());
+    record.is_some_and(|record| sum_of(&record) == sum)
 }
 
 /// How many messages can be read.

@@ -71,6 +71,7 @@ impl Rig {
         };
         let log = CommitLog::open(&config).unwrap();
         log.files().set_wrote(end);
+        log.sums().start_at(end, end).unwrap();
         log.start_appending().unwrap();
         Self::assemble(storage, Arc::new(log))
     }

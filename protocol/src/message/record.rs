@@ -321,6 +321,8 @@ mod tests {
         assert_eq!(view.store_timestamp(), 1_700_000_000_123);
         assert_eq!((view.queue_offset(), view.physical_offset()), (1, 256));
         assert_eq!(view.property("TAGS"), Some("A"));
+        let (head, tail) = view.around_body();
+        assert_eq!([head, b"v6", tail].concat(), golden);
         // Ours writes V1 for so short a topic: one byte less, all else equal.
         let ours = encode(&view.fields());
         assert_eq!(ours.len(), golden.len() - 1);

@@ -23,6 +23,7 @@ use waspmq_protocol::message::record::RecordView;
 use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
 use self::page_cache::PageCache;
+pub(crate) use self::recently_read::Part;
 use self::recently_read::RecentlyRead;
 pub use self::recovery::Fence;
 pub(crate) use self::recovery::{Start, find_record, next_entry};
@@ -35,6 +36,7 @@ use crate::{
     offsets::PhysicalOffset,
     sleeper::Sleeper,
     storage::Blocks,
+    sums::Sums,
 };
 
 /// How long a file that could not be made is not tried again: making one on a full disk takes long.
@@ -70,6 +72,10 @@ pub(crate) struct CommitLog {
     populate_at: AtomicU64,
     recently_read: RecentlyRead,
     page_cache: PageCache,
+    /// What is known of the records besides their own checksums.
+    sums: Arc<Sums>,
+    /// How often a damaged message was not served.
+    damaged: AtomicU64,
     /// Somebody asks for a look at the disk.
     look_wanted: AtomicBool,
     /// Threads that follow the log.
@@ -114,6 +120,7 @@ impl CommitLog {
     /// Opens the files. Nothing may be appended before [`CommitLog::start_appending`].
     pub(crate) fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let storage = Arc::clone(&config.storage);
+        let sums = Sums::open(Arc::clone(&storage), &config.root, config.commit_log_file_bytes)?;
         let files = MappedFileQueue::open(storage, config.commit_log_dir(), config.commit_log_file_bytes)?;
         Ok(CommitLog {
             files: files.with_blocks(Blocks::Reserved),
@@ -134,6 +141,8 @@ impl CommitLog {
             populate_at: AtomicU64::new(0),
             recently_read: RecentlyRead::default(),
             page_cache: PageCache::new(config.memory_bytes),
+            sums: Arc::new(sums),
+            damaged: AtomicU64::new(0),
             look_wanted: AtomicBool::new(false),
             followers: Followers::default(),
         })
@@ -142,6 +151,16 @@ impl CommitLog {
     /// The row of files, for flushing, populating and deletion.
     pub(crate) fn files(&self) -> &MappedFileQueue {
         &self.files
+    }
+
+    /// What is known of the records besides their own checksums.
+    pub(crate) fn sums(&self) -> &Arc<Sums> {
+        &self.sums
+    }
+
+    /// How often a damaged message was not served.
+    pub(crate) fn damaged_reads(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Offset of the oldest byte still held.
@@ -305,8 +324,9 @@ impl CommitLog {
 
     /// Store time, ms, of the record that begins at `offset`, if one does.
     pub(crate) fn store_time_at(&self, offset: PhysicalOffset) -> Result<Option<i64>, StoreError> {
-        let record = self.record_at(offset)?;
-        Ok(record.and_then(|bytes| Some(RecordView::parse(&bytes, false).ok()?.store_timestamp())))
+        let Some(bytes) = self.record_at(offset)? else { return Ok(None) };
+        let whole = self.is_unharmed(offset.0 as u64, &bytes, Part::Head, self.reading_now());
+        Ok(RecordView::parse(&bytes, false).ok().filter(|_| whole).map(|record| record.store_timestamp()))
     }
 
     /// A file did not get its blocks, or gets them again: the disk is to be looked at now.

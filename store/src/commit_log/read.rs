@@ -4,16 +4,28 @@
 
 use std::sync::atomic::Ordering;
 
-use waspmq_protocol::message::record::{self, RecordView};
+use waspmq_protocol::message::record::{self, RecordError, RecordView};
 
-use super::{CommitLog, recently_read::STRETCH_BYTES};
-use crate::{error::StoreError, mapped_file::MappedSlice, offsets::PhysicalOffset};
+use super::{
+    CommitLog,
+    recently_read::{Part, STRETCH_BYTES},
+};
+use crate::{error::StoreError, mapped_file::MappedSlice, offsets::PhysicalOffset, sums::Compared};
 
 /// What was appended this far behind the end may have left memory; reading it asks for the pages first.
 const SURELY_IN_MEMORY_BYTES: u64 = 64 << 20;
 
 /// A slice of this size is one of many by readers that go through the log; a shorter one may be a single look-up.
 const LONG_BYTES: u64 = 64 << 10;
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("its header, topic or properties are not what was stored")]
+    Differs,
+}
 
 impl CommitLog {
     /// Exactly `bytes` bytes from `offset` on; `None` if they are not all in one file of the log (any more).
@@ -35,7 +47,7 @@ impl CommitLog {
         self.bring_in(slice).map(Some)
     }
 
-    /// The record that begins at `offset`; `None` if none does.
+    /// The record that begins at `offset`, whole or not; `None` if none does.
     pub(crate) fn record_at(&self, offset: PhysicalOffset) -> Result<Option<MappedSlice>, StoreError> {
         let Some(head) = self.read_up_to(offset, record::BODY_CRC_AT)? else { return Ok(None) };
         let Some((size, _magic)) = head.split_first_chunk::<4>() else { return Ok(None) };
@@ -55,15 +67,31 @@ impl CommitLog {
         self.recently_read.now()
     }
 
-    /// Whether the record at `offset` is known to be as it was stored: written by this process and never out of memory
-    /// since, or checked by a reader not long ago.
-    pub(crate) fn is_unharmed(&self, offset: u64, now: u64) -> bool {
-        self.recently_read.is_checked(offset, now) || self.surely_in_memory(offset)
+    /// Whether this part of the record at `offset`, which `bytes` are, is as it was stored. What was written by this
+    /// process and never out of memory since is, and so is what was checked not long ago; the rest is checked.
+    #[inline]
+    pub(crate) fn is_unharmed(&self, offset: u64, bytes: &[u8], part: Part, now: u64) -> bool {
+        self.recently_read.is_checked(offset, part, now)
+            || self.surely_in_memory(offset)
+            || self.check(offset, bytes, part, now)
     }
 
-    /// A reader has found the record at `offset` whole.
-    pub(crate) fn note_unharmed(&self, offset: u64, now: u64) {
-        self.recently_read.note_checked(offset, now);
+    fn check(&self, offset: u64, bytes: &[u8], part: Part, now: u64) -> bool {
+        let fault = match RecordView::parse(bytes, part == Part::Whole) {
+            Ok(record) if self.sums.compare(offset, &record) != Compared::Differs => {
+                self.recently_read.note_checked(offset, part, now);
+                return true;
+            }
+            Ok(_) => Fault::Differs,
+            Err(error) => error.into(),
+        };
+        tracing::error!(offset, reason = %fault, "a message is damaged");
+        false
+    }
+
+    /// A damaged message was not served.
+    pub(crate) fn count_damaged(&self) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Asks the disk for the slice's pages. For a longer slice its whole surroundings are asked for, once in a while:

@@ -18,6 +18,15 @@ const WORDS: usize = (STRETCH_BYTES / GRAIN_BYTES / 64) as usize;
 /// How long a stretch counts as read, in these steps: one to two of them.
 const STEP: Duration = Duration::from_secs(4);
 
+/// How much of a record a reader relies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but the body.
+    Head,
+    /// All of it.
+    Whole,
+}
+
 /// When stretches were read last.
 #[derive(Debug)]
 pub(super) struct RecentlyRead {
@@ -29,8 +38,8 @@ pub(super) struct RecentlyRead {
 struct Stretch {
     /// The stretch's number and the time step, together; 0 for none.
     mark: AtomicU64,
-    /// A bit for each record that was checked since. Made when the first one is: 2 KiB.
-    checked: OnceLock<Box<[AtomicU64; WORDS]>>,
+    /// A bit for each record that was checked since, for each [`Part`]. Made when the first one is: 2 KiB.
+    checked: [OnceLock<Box<[AtomicU64; WORDS]>>; 2],
 }
 
 impl Default for RecentlyRead {
@@ -58,20 +67,23 @@ impl RecentlyRead {
         stretch.mark.store(value(offset, now), Ordering::Release);
     }
 
-    /// Whether the record at `offset` was checked since its stretch was read.
-    pub(super) fn is_checked(&self, offset: u64, now: u64) -> bool {
+    /// Whether the part of the record at `offset` was checked since its stretch was read.
+    pub(super) fn is_checked(&self, offset: u64, part: Part, now: u64) -> bool {
         let (word, bit) = place(offset);
-        let checked = self.stretch(offset).checked.get();
-        checked.is_some_and(|words| words[word].load(Ordering::Acquire) & bit != 0) && self.contains(offset, now)
+        let checked = &self.stretch(offset).checked;
+        let holds = |part: Part| {
+            checked[part as usize].get().is_some_and(|words| words[word].load(Ordering::Acquire) & bit != 0)
+        };
+        (holds(Part::Whole) || (part == Part::Head && holds(Part::Head))) && self.contains(offset, now)
     }
 
-    /// Notes that the record at `offset` was checked and found whole.
-    pub(super) fn note_checked(&self, offset: u64, now: u64) {
+    /// Notes that the part of the record at `offset` was checked and found whole.
+    pub(super) fn note_checked(&self, offset: u64, part: Part, now: u64) {
         if !self.contains(offset, now) {
             return;
         }
         let stretch = self.stretch(offset);
-        let words = stretch.checked.get_or_init(|| Box::new([const { AtomicU64::new(0) }; WORDS]));
+        let words = stretch.checked[part as usize].get_or_init(|| Box::new([const { AtomicU64::new(0) }; WORDS]));
         let (word, bit) = place(offset);
         words[word].fetch_or(bit, Ordering::AcqRel);
         if !self.contains(offset, now) {
@@ -87,7 +99,7 @@ impl RecentlyRead {
 
 impl Stretch {
     fn forget_checked(&self) {
-        if let Some(words) = self.checked.get() {
+        for words in self.checked.iter().filter_map(OnceLock::get) {
             words.iter().for_each(|word| word.store(0, Ordering::Release));
         }
     }
@@ -126,17 +138,19 @@ mod tests {
         let read = RecentlyRead::default();
         let now = read.now();
         let (first, next) = (5 << 20, (5 << 20) + 91);
-        read.note_checked(first, now);
-        assert!(!read.is_checked(first, now), "its stretch was not read");
+        read.note_checked(first, Part::Whole, now);
+        assert!(!read.is_checked(first, Part::Whole, now), "its stretch was not read");
         read.note(first, now);
-        read.note_checked(next, now);
-        assert!(read.is_checked(next, now + 1) && !read.is_checked(first, now));
-        assert!(!read.is_checked(next, now + 2));
+        read.note_checked(next, Part::Whole, now);
+        assert!(read.is_checked(next, Part::Whole, now + 1) && !read.is_checked(first, Part::Whole, now));
+        read.note_checked(first, Part::Head, now);
+        assert!(read.is_checked(first, Part::Head, now) && !read.is_checked(first, Part::Whole, now));
+        assert!(!read.is_checked(next, Part::Whole, now + 2));
         read.note(first, now);
-        assert!(!read.is_checked(next, now), "read again");
-        read.note_checked(next, now);
+        assert!(!read.is_checked(next, Part::Whole, now), "read again");
+        read.note_checked(next, Part::Whole, now);
         let other = next + ((REMEMBERED as u64) << 20);
         read.note(other, now);
-        assert!(!read.is_checked(other, now) && !read.is_checked(next, now));
+        assert!(!read.is_checked(other, Part::Whole, now) && !read.is_checked(next, Part::Whole, now));
     }
 }

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::filter::{Arrival, ArrivalListener};
 use crate::index::{Index, KeyEntry};
 use crate::offsets::{PhysicalOffset, QueueOffset};
+use crate::sums::{Compared, SumWriter};
 use crate::watch::Watch;
 
 /// Records taken together: enough to share the cost of a batch, few enough to stay in the CPU's cache.
@@ -47,6 +48,7 @@ pub(crate) struct Dispatch {
     /// Length of the last record: the next ones are probably as long.
     usual_bytes: usize,
     lanes: Lanes,
+    sums: SumWriter,
     keys: Vec<KeyEntry>,
 }
 
@@ -70,7 +72,8 @@ enum End {
 impl Dispatch {
     /// Will dispatch the records from `position` on; those a queue or the index has already are recognised.
     pub(crate) fn new(parts: DispatchParts, position: PhysicalOffset) -> Self {
-        Self { parts, position, usual_bytes: 0, lanes: Lanes::new(), keys: Vec::new() }
+        let sums = SumWriter::new(Arc::clone(parts.log.sums()));
+        Self { parts, position, usual_bytes: 0, lanes: Lanes::new(), sums, keys: Vec::new() }
     }
 
     /// The log.
@@ -142,6 +145,7 @@ impl Dispatch {
         let mut placed = Vec::with_capacity(BATCH_RECORDS_MAX);
         let (used, end) = self.read(&bytes, &mut placed)?;
         self.lanes.append()?;
+        self.sums.publish();
         self.put_keys()?;
         self.tell(&placed);
         let at = from.plus(used);
@@ -172,7 +176,11 @@ impl Dispatch {
                 Err(record::RecordError::Truncated { .. } | record::RecordError::TooShort { .. }) if at > 0 => break,
                 Err(reason) => return Ok((at, End::Damage(reason))),
             };
-            if !self.take(record, placed)? {
+            let offset = record.physical_offset();
+            if self.sums.pass(offset as u64, &record) == Compared::Differs {
+                self.parts.log.count_damaged();
+                tracing::error!(offset, "header, topic or properties of a message are damaged; it is passed over");
+            } else if !self.take(record, placed)? {
                 break;
             }
             at += record.len();

@@ -113,6 +113,16 @@ impl LogWalk {
         Ok(())
     }
 
+    /// Whether the record at `offset`, if one begins there, is what is looked for.
+    pub(super) fn holds(&self, offset: u64, wanted: impl Fn(&RecordView<'_>) -> bool) -> Result<bool, StoreError> {
+        let within = |file: &&LogFile| (file.start..file.start + file.bytes).contains(&offset);
+        let Some(file) = self.files.iter().find(within) else { return Ok(false) };
+        let mapped = MappedFile::open(&*self.storage, file.path.clone(), file.start, file.bytes, file.bytes)?;
+        let Some(bytes) = mapped.slice((offset - file.start) as usize..mapped.bytes()) else { return Ok(false) };
+        bytes.part(0..bytes.len().min(STEP_BYTES)).read_ahead()?;
+        Ok(matches!(next_entry(&bytes, offset, false), Ok(LogEntry::Record(record)) if wanted(&record)))
+    }
+
     fn walk_file(
         &self,
         file: &LogFile,

@@ -4,6 +4,7 @@
 mod index;
 mod log_walk;
 mod queues;
+mod sums;
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -14,9 +15,11 @@ use waspmq_protocol::message::record::RecordView;
 
 pub use self::index::IndexCheck;
 pub use self::queues::QueueCheck;
+pub use self::sums::SumCheck;
 
 use self::log_walk::{Found, LogWalk};
 use self::queues::QueueComparison;
+use self::sums::SumComparison;
 use crate::clock::SystemClock;
 use crate::commit_log::Fence;
 use crate::config::StoreConfig;
@@ -42,7 +45,7 @@ pub struct LogCheck {
     pub oldest_ms: i64,
     /// Store time of the last of them, ms.
     pub newest_ms: i64,
-    /// Parts that hold no readable record, with good records behind them.
+    /// Records that are not what was stored, and parts that hold no readable record, with good records behind them.
     pub damages: Vec<Fence>,
     /// Bytes of a half-written record behind the end; the next start cuts them off.
     pub torn_bytes: u64,
@@ -57,6 +60,8 @@ pub struct StoreCheck {
     pub closed: bool,
     /// The messages.
     pub log: LogCheck,
+    /// What vouches for their headers, topics and properties.
+    pub sums: SumCheck,
     /// Where they are found by queue.
     pub queues: QueueCheck,
     /// Where they are found by key.
@@ -69,11 +74,13 @@ impl StoreCheck {
         self.log.damages.is_empty() && self.log.problems.is_empty()
     }
 
-    /// Whether queues and index say what the log says. What a killed broker had not dispatched yet is no fault: the next
+    /// Whether queues, index and sums say what the log says. What a killed broker had not dispatched yet is no fault: the next
     /// start does that.
     pub fn derived_is_whole(&self) -> bool {
         let behind = if self.closed { self.queues.behind } else { 0 };
-        self.queues.missing + self.queues.wrong + self.queues.surplus + behind == 0 && self.index.problems.is_empty()
+        self.queues.missing + self.queues.wrong + self.queues.surplus + behind == 0
+            && self.index.problems.is_empty()
+            && self.sums.problems.is_empty()
     }
 }
 
@@ -89,11 +96,16 @@ pub fn check(config: &StoreConfig, watch: &Watch) -> Result<StoreCheck, OpenErro
     let mut log =
         LogCheck { files: walk.files(), begin: walk.begin(), problems: walk.problems(), ..LogCheck::default() };
     let mut comparison = QueueComparison::new(config);
+    let mut sums = SumComparison::new(config, &walk)?;
     let total = walk.bytes();
     let mut fault = None;
     walk.each(&mut |found, done| {
         match found {
             Found::Record(record) => {
+                if let Some(damage) = sums.damage(record) {
+                    log.damages.push(damage);
+                    return ControlFlow::Continue(());
+                }
                 log.records += 1;
                 log.newest_ms = record.store_timestamp();
                 if log.records == 1 {
@@ -119,7 +131,7 @@ pub fn check(config: &StoreConfig, watch: &Watch) -> Result<StoreCheck, OpenErro
     watch.tell(total, total);
     let queues = comparison.finish()?;
     let index = index::check(config, log.end)?;
-    Ok(StoreCheck { closed, log, queues, index })
+    Ok(StoreCheck { closed, log, sums: sums.finish(), queues, index })
 }
 
 /// Shows every readable record from `from` on, in the order of the log, until `each` breaks. Nothing is changed.
@@ -140,7 +152,8 @@ pub fn dump(
     })
 }
 
-/// Makes queues and index anew from the log, cuts off a half-written end, and closes the store.
+/// Makes queues, index and sums anew from the log, cuts off a half-written end, and closes the store. What the sums say
+/// of damaged records stays said.
 ///
 /// # Errors
 /// As `MessageStore::open`.
@@ -153,9 +166,11 @@ pub fn rebuild(config: &StoreConfig, watch: Watch) -> Result<OpenReport, OpenErr
     storage.sync_dir(root).at_path("syncing the folder", root)?;
     drop(lock);
     let config = StoreConfig { watch: Some(watch), ..config.clone() };
-    let store = MessageStore::open(config, Arc::new(NoListener), Arc::new(SystemClock::new()))?;
+    let store = MessageStore::open(config.clone(), Arc::new(NoListener), Arc::new(SystemClock::new()))?;
     let report = store.open_report().clone();
     store.shutdown();
+    drop(store);
+    sums::refill(&config)?;
     Ok(report)
 }
 

@@ -192,3 +192,49 @@ fn a_dump_begins_where_it_is_told_and_ends_when_told() {
     assert_eq!(shown[0], FILE_BYTES as i64 + RECORD_BYTES as i64);
     assert_eq!(shown.len(), 3);
 }
+
+#[test]
+fn what_only_the_sums_notice_is_named_and_stays_named() {
+    for closed in [true, false] {
+        let rig = Rig::filled(60, closed);
+        let begin = 3 * RECORD_BYTES;
+        // The user's flag.
+        let path = Path::new("/store/commitlog/00000000000000000000");
+        rig.storage.flip_bit(path, (begin + 19) * 8).unwrap();
+        let found = rig.check();
+        let damage = &found.log.damages[0];
+        assert_eq!((damage.from.0 as usize, damage.to.0 as usize), (begin, begin + RECORD_BYTES));
+        assert!(damage.reason.contains("header"), "{damage:?}");
+        assert_eq!((found.log.damages.len(), found.log.records), (1, 59));
+        assert_eq!((found.sums.checked, found.sums.unchecked), (59, 0));
+        assert!(!found.log_is_whole() && found.derived_is_whole(), "{found:?}");
+        for _ in 0..2 {
+            rig.rebuild();
+            let found = rig.check();
+            assert_eq!((found.log.damages.len(), found.sums.checked, found.sums.unchecked), (1, 59, 0), "{found:?}");
+        }
+        rig.storage.flip_bit(path, (begin + 19) * 8).unwrap();
+        assert!(rig.check().log_is_whole());
+    }
+}
+
+#[test]
+fn sums_that_are_missing_are_no_damage_and_are_made_anew() {
+    let rig = Rig::filled(60, true);
+    let dir = Path::new("/store/waspmq/sums");
+    let names: Vec<_> = rig.storage.list(dir).unwrap().into_iter().map(|entry| entry.name).collect();
+    let before: Vec<_> = names.iter().map(|name| rig.storage.read(&dir.join(name)).unwrap()).collect();
+    rig.storage.remove(&dir.join(&names[0])).unwrap();
+    let found = rig.check();
+    assert!(found.log_is_whole() && found.derived_is_whole(), "{found:?}");
+    assert!(found.sums.unchecked > 0 && found.sums.checked + found.sums.unchecked == 60, "{found:?}");
+    rig.storage.flip_bit(&dir.join(&names[1]), 3).unwrap();
+    let found = rig.check();
+    assert!(found.sums.problems[0].contains(&names[1]) && !found.derived_is_whole(), "{found:?}");
+    assert!(rig.storage.file_bytes(&dir.join(&names[1])).unwrap().is_some(), "a check changes nothing");
+    rig.rebuild();
+    let found = rig.check();
+    assert!(found.derived_is_whole() && found.sums.checked == 60, "{found:?}");
+    let after: Vec<_> = names.iter().map(|name| rig.storage.read(&dir.join(name)).unwrap()).collect();
+    assert!(before == after, "sums made anew are byte for byte what they were");
+}

@@ -182,6 +182,7 @@ impl Retention {
         let min = self.parts.log.min_offset();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if *followed < min {
+            self.parts.log.sums().delete_before(min.0.max(0) as u64)?;
             self.parts.queues.delete_before(min)?;
             self.parts.index.as_ref().map_or(Ok(0), |index| index.delete_before(min))?;
             *followed = min;

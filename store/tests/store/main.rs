@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod durability;
+mod flips;
 mod folder;
 mod layout;
 mod model;

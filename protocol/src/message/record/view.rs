@@ -11,6 +11,9 @@ use super::{
 use crate::message::{flags, properties};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// Reconsume times (4 bytes), offset of the half message (8) and the body's length (4) come before the body.
+const BODY_AT_BEHIND_RECONSUME_TIMES: usize = 16;
+
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -139,6 +142,13 @@ impl<'a> RecordView<'a> {
     /// The record as it lies in the log.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// What lies before the body and behind it: everything that the body's checksum says nothing of, and it itself.
+    #[inline]
+    pub fn around_body(&self) -> (&'a [u8], &'a [u8]) {
+        let body_at = reconsume_times_at(self.sys_flag) + BODY_AT_BEHIND_RECONSUME_TIMES;
+        (&self.bytes[..body_at], &self.bytes[body_at + self.body.len()..])
     }
 
     /// [`MAGIC_V1`] or [`MAGIC_V2`].
