@@ -47,7 +47,12 @@ const RESIDENT_BYTES: u64 = 32 << 20;
 /// Pages are given back in pieces of this size: a huge page, so that none is split.
 const RELEASE_BYTES: u64 = 2 << 20;
 /// With this much to sync, it is worth taking the pages out of the page table first.
-const RELEASE_UNSYNCED_BYTES: u64 = 8 << 20;
+const RELEASE_UNSYNCED_BYTES: u64 = 256 << 10;
+/// With less than this to sync, `populate` has made the pages one by one: there are no huge ones to be split, and pages are
+/// given back in smaller pieces.
+const LITTLE_UNSYNCED_BYTES: u64 = 8 << 20;
+/// Size of such a piece.
+const RELEASE_LITTLE_BYTES: u64 = 64 << 10;
 
 /// The log. One per store.
 #[derive(Debug)]
@@ -277,7 +282,7 @@ impl CommitLog {
     /// Gives what was synced back to the page cache, but for the last part, which is read most: a broker's own memory
     /// stays small however much it stores.
     pub(crate) fn release_synced(&self) {
-        self.release_below(self.files.flushed().saturating_sub(RESIDENT_BYTES));
+        self.release_below(self.files.flushed().saturating_sub(RESIDENT_BYTES), RELEASE_BYTES);
     }
 
     /// Gives the page cache's part back that is not worth its place `now`, on the monotonic clock.
@@ -291,13 +296,15 @@ impl CommitLog {
     /// the kernel first interrupts every core that runs this process, page by page; one call here does it for all.
     pub(crate) fn release_unsynced(&self) {
         let wrote = self.files.wrote();
-        if wrote.saturating_sub(self.files.flushed()) >= RELEASE_UNSYNCED_BYTES {
-            self.release_below(wrote);
+        match wrote.saturating_sub(self.files.flushed()) {
+            LITTLE_UNSYNCED_BYTES.. => self.release_below(wrote, RELEASE_BYTES),
+            RELEASE_UNSYNCED_BYTES.. => self.release_below(wrote, RELEASE_LITTLE_BYTES),
+            _ => {}
         }
     }
 
-    fn release_below(&self, offset: u64) {
-        let upto = offset / RELEASE_BYTES * RELEASE_BYTES;
+    fn release_below(&self, offset: u64, step: u64) {
+        let upto = offset / step * step;
         let from = self.released.fetch_max(upto, Ordering::Relaxed);
         if from < upto {
             self.files.release(from..upto);
