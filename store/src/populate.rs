@@ -20,7 +20,7 @@ const STEP_BYTES: u64 = 1 << 20;
 const GENTLE_STEP_BYTES: u64 = 64 << 10;
 /// Little load, in bytes a second: below it there is time to populate page by page. Above, the kernel's own read-ahead makes
 /// pages by the megabyte, several times cheaper each.
-const LITTLE_LOAD: u64 = 64 << 20;
+const LITTLE_LOAD: u64 = 128 << 20;
 /// The pages ahead are to last this long at the present rate.
 const AHEAD: Duration = Duration::from_millis(200);
 /// The next file is made when this part of the last one is left, at the latest.

@@ -17,6 +17,8 @@ use waspmq_tests::standalone::mqbench;
 const PAUSE: Duration = Duration::from_millis(400);
 /// So much time after a swap counts as "around" it.
 const AFTER_MS: u64 = 100;
+/// An acknowledgement that takes longer was stalled.
+const STALLED_US: u64 = 20_000;
 /// Announced is "within a second"; a busy machine gets more.
 const LIVE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -105,13 +107,21 @@ fn tell(report: &Value, windows: &[Range<u64>]) {
     );
     let slowest: Vec<(u64, u64)> = serde_json::from_value(report["slowest_acks"].clone()).unwrap();
     let near = |at: u64| windows.iter().any(|window| window.contains(&at));
-    let waits = |around: bool| slowest.iter().filter(move |(at, _)| near(*at) == around).map(|(_, us)| *us);
-    let most = |around: bool| waits(around).max().unwrap_or(0) as f64 / 1000.0;
-    println!(
-        "longest wait for an acknowledgement: {:.1} ms around swaps, {:.1} ms between them",
-        most(true),
-        most(false)
-    );
+    for (place, around) in [("around the swaps", true), ("between them", false)] {
+        let mut waits: Vec<u64> = slowest.iter().filter(|(at, _)| near(*at) == around).map(|(_, us)| *us).collect();
+        waits.sort_unstable();
+        let part = |of_thousand: usize| waits[(waits.len() - 1) * of_thousand / 1000] as f64 / 1000.0;
+        println!(
+            "longest wait for an acknowledgement in 10 ms, {place}: median {:.1} ms, 90 % {:.1} ms, 99 % {:.1} ms, most {:.1} ms; \
+             over 20 ms: {} of {}",
+            part(500),
+            part(900),
+            part(990),
+            part(1000),
+            waits.iter().filter(|us| **us > STALLED_US).count(),
+            waits.len(),
+        );
+    }
 }
 
 fn unix_ms() -> u64 {
