@@ -18,6 +18,8 @@ use crate::{
 const STEP_BYTES_MAX: usize = 4 << 20;
 /// How far behind a bad record a good one is looked for: more than the longest record.
 const SEARCH_BYTES: usize = 16 << 20;
+/// What a disk writes as one.
+const SECTOR_BYTES: usize = 512;
 /// This much without a byte that is not zero: nothing was ever written here.
 const EMPTY_BYTES: usize = 64 << 10;
 
@@ -70,7 +72,7 @@ impl CommitLog {
         // We wipe what we cut; another broker may have left it.
         let mut earlier_life = start.durable.is_none().then(EarlierLife::default);
         while let Some(rest) = self.files.slice_up_to(scanned.end, usize::MAX)? {
-            let reason = self.scan_file(&rest, &mut scanned, earlier_life.as_mut(), &mut each)?;
+            let reason = self.scan_file(start, &rest, &mut scanned, earlier_life.as_mut(), &mut each)?;
             if let Some(begin) = earlier_life.as_ref().and_then(EarlierLife::proven) {
                 tracing::warn!(end = begin.end, "what lies behind was cut off once by another broker; it stays cut");
                 scanned = begin.clone();
@@ -100,6 +102,7 @@ impl CommitLog {
     /// Reads one file to its end (`None`), or to the first thing that is no record (and why it is none).
     fn scan_file(
         &self,
+        start: Start,
         rest: &MappedSlice,
         scanned: &mut Scanned,
         mut earlier_life: Option<&mut EarlierLife>,
@@ -116,6 +119,11 @@ impl CommitLog {
             }
             match next_entry(&rest[at..], scanned.end, self.settings.check_crc_on_recovery) {
                 Ok(LogEntry::Record(record)) => {
+                    let unsynced = start.durable.is_none_or(|durable| scanned.end >= durable);
+                    let in_file = scanned.end % self.files.file_bytes();
+                    if let Some(have) = torn_at(&record, in_file).filter(|_| unsynced) {
+                        return Ok(Some(RecordError::Truncated { size: record.len() as i32, have }));
+                    }
                     if let Some(earlier_life) = earlier_life.as_deref_mut() {
                         earlier_life.look_at(&record, scanned);
                         if earlier_life.proven().is_some() {
@@ -253,6 +261,27 @@ pub(crate) fn next_entry(bytes: &[u8], offset: u64, check_crc: bool) -> Result<L
         Err(RecordError::Blank { size }) if size as usize == bytes.len() => Ok(LogEntry::Blank { len: size as u32 }),
         Err(error) => Err(error),
     }
+}
+
+/// Where a record that lies at `in_file` of its file ends in truth, if a power cut has taken what followed. The body has
+/// its checksum; topic and properties have none, but what never reached the disk is zeros, a sector's part of it at a
+/// time, and neither holds or ends with such.
+fn torn_at(record: &RecordView<'_>, in_file: u64) -> Option<usize> {
+    let properties = record.properties();
+    let begin = record.len() - properties.len();
+    if record.topic().as_bytes().contains(&0) {
+        return Some(begin);
+    }
+    let first = SECTOR_BYTES - (in_file as usize + begin) % SECTOR_BYTES;
+    let (head, rest) = properties.split_at(first.min(properties.len()));
+    let mut at = begin;
+    for part in std::iter::once(head).chain(rest.chunks(SECTOR_BYTES)) {
+        if !part.is_empty() && part.iter().all(|byte| *byte == 0) {
+            return Some(at);
+        }
+        at += part.len();
+    }
+    (properties.last() == Some(&0)).then_some(begin)
 }
 
 /// Where in `bytes`, which lie at `offset` in the log, the next good record begins, at `from` or behind it.
