@@ -48,7 +48,7 @@ impl MappedFile {
     ) -> Result<Arc<Self>, StoreError> {
         storage.create(&path, bytes, blocks).at_path("creating", &path)?;
         let reserved = if blocks == Blocks::Reserved { bytes } else { 0 };
-        Self::map(storage, path, start, bytes, (0, reserved))
+        Self::map(storage, path.clone(), start, bytes, (0, reserved)).inspect_err(|_| unmake(storage, &path))
     }
 
     /// Opens a file; the first `published` bytes can be read, the others written.
@@ -158,6 +158,13 @@ impl MappedFile {
     }
 }
 
+/// Takes a file away that was made and cannot be used: nobody knows of it, and it would be in the way of the next try.
+pub(crate) fn unmake(storage: &dyn Storage, path: &Path) {
+    if let Err(error) = storage.remove(path) {
+        tracing::warn!(path = %path.display(), %error, "a file that was made and is not used stays");
+    }
+}
+
 impl fmt::Debug for MappedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MappedFile").field("path", &self.path).field("published", &self.published()).finish()
@@ -259,7 +266,7 @@ impl WordFile {
     /// Makes a new sparse file of zeros; the caller reserves what it writes.
     pub(crate) fn create(storage: &dyn Storage, path: PathBuf, bytes: u64) -> Result<Self, StoreError> {
         storage.create(&path, bytes, Blocks::Sparse).at_path("creating", &path)?;
-        Self::open(storage, path, bytes)
+        Self::open(storage, path.clone(), bytes).inspect_err(|_| unmake(storage, &path))
     }
 
     /// Opens a file of exactly `bytes` bytes.

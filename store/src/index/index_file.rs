@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::StoreError;
-use crate::mapped_file::WordFile;
+use crate::mapped_file::{WordFile, unmake};
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
 
@@ -88,7 +88,7 @@ impl IndexFile {
     ) -> Result<Self, StoreError> {
         let words = WordFile::create(storage, path, shape.file_bytes())?;
         let file = Self { words, shape, ready: AtomicU64::new(0) };
-        file.words.reserve(storage, 0..HEADER_BYTES as u64)?;
+        file.words.reserve(storage, 0..HEADER_BYTES as u64).inspect_err(|_| unmake(storage, file.path()))?;
         file.words.store_i64(BEGIN_PHYSICAL_AT, end_physical.0);
         file.words.store_i64(END_PHYSICAL_AT, end_physical.0);
         file.words.store_i64(BEGIN_TIMESTAMP_AT, end_timestamp);

@@ -16,6 +16,7 @@ pub(crate) use key::TopicHash;
 
 use crate::clock::Clock;
 use crate::error::{AtPath, StoreError};
+use crate::mapped_file::unmake;
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
 
@@ -44,6 +45,11 @@ impl Index {
         let mut files = Vec::new();
         for entry in storage.list(&dir).at_path("listing", &dir)? {
             let path = dir.join(&entry.name);
+            if !entry.is_dir && entry.bytes == 0 && entry.name.parse::<u64>().is_ok() {
+                // The power failed while it was made.
+                storage.remove(&path).at_path("deleting the empty file", &path)?;
+                continue;
+            }
             if entry.is_dir || entry.name.parse::<u64>().is_err() || entry.bytes != shape.file_bytes() {
                 tracing::error!(path = %path.display(), bytes = entry.bytes, expected = shape.file_bytes(),
                     "this is no index file of the configured size; it is ignored");
@@ -104,7 +110,8 @@ impl Index {
         self.storage.create_dir(&self.dir).at_path("creating the folder", &self.dir)?;
         let name = next_name(self.clock.now_ms(), newest.as_deref());
         let file = Arc::new(IndexFile::create(&*self.storage, self.dir.join(name), self.shape, continues)?);
-        self.storage.sync_dir(&self.dir).at_path("syncing the folder", &self.dir)?;
+        let synced = self.storage.sync_dir(&self.dir).at_path("syncing the folder", &self.dir);
+        synced.inspect_err(|_| unmake(&*self.storage, file.path()))?;
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(newest);
         Ok(file)
