@@ -107,6 +107,11 @@ impl Derived {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the thread, if there is one, has something to do and has not ended.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.is_synced() && !self.state().failed
+    }
+
     fn is_synced(&self) -> bool {
         self.state().synced >= self.log.durable()
     }

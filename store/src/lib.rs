@@ -43,7 +43,7 @@ pub use filter::{
 pub use flush::Durability;
 pub use get::{GetRequest, GetResult, GetStatus};
 pub use index::IndexShape;
-pub use message_store::{MessageStore, ShutdownReport, StoreStats};
+pub use message_store::{MessageStore, ShutdownReport, StoreStats, Work};
 pub use offsets::{PhysicalOffset, QueueOffset};
 pub use query::{Boundary, KeyQuery, QueryResult};
 pub use queue::Queue;

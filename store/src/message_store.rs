@@ -2,6 +2,8 @@
 //! Owns the parts and the threads that follow the log, and ends them in the right order. What must hold: `abort` lies in
 //! the data folder from the first append that could be lost until everything is on the disk.
 
+mod by_hand;
+
 use std::{
     any::Any,
     fmt, io,
@@ -13,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 
+pub use self::by_hand::Work;
 use crate::{
     checkpoint::Checkpoint,
     clock::Clock,
@@ -102,6 +105,17 @@ impl MessageStore {
         listener: Arc<dyn ArrivalListener>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<MessageStore>, OpenError> {
+        let store = Self::assemble(config, listener, clock, Dispatcher::start)?;
+        store.start_threads()?;
+        Ok(Arc::new(store))
+    }
+
+    fn assemble(
+        config: StoreConfig,
+        listener: Arc<dyn ArrivalListener>,
+        clock: Arc<dyn Clock>,
+        start_dispatcher: impl FnOnce(Dispatch, Arc<Checkpoint>) -> Result<Dispatcher, OpenError>,
+    ) -> Result<MessageStore, OpenError> {
         config.check().map_err(|reason| OpenError::Config { reason })?;
         let (storage, root) = (&*config.storage, &*config.root);
         storage.create_dir(root).at_path("creating the data folder", root)?;
@@ -115,7 +129,7 @@ impl MessageStore {
         parts.log.start_appending()?;
         parts.listener = listener;
         let (log, queues, index) = (Arc::clone(&parts.log), Arc::clone(&parts.queues), parts.index.clone());
-        let dispatcher = Arc::new(Dispatcher::start(Dispatch::new(parts, report.end), Arc::clone(&checkpoint))?);
+        let dispatcher = Arc::new(start_dispatcher(Dispatch::new(parts, report.end), Arc::clone(&checkpoint))?);
         let flush = Flush::new(Arc::clone(&log), Arc::clone(&checkpoint), Arc::clone(&clock), &config);
         let derived = Arc::new(Derived::new(
             Arc::clone(&log),
@@ -141,7 +155,7 @@ impl MessageStore {
             },
             &config,
         );
-        let store = MessageStore {
+        Ok(MessageStore {
             retention: Arc::new(retention),
             populate: Arc::new(Populate::new(Arc::clone(&log), config.populate_ahead_bytes_max)),
             running: Mutex::new(Running { lock: Some(lock), ..Running::default() }),
@@ -155,9 +169,7 @@ impl MessageStore {
             checkpoint,
             dispatcher,
             report,
-        };
-        store.start_threads()?;
-        Ok(Arc::new(store))
+        })
     }
 
     fn start_threads(&self) -> Result<(), OpenError> {

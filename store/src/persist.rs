@@ -3,9 +3,11 @@
 //! previous content stays as `NAME.bak`, which is read when `NAME` is missing, empty or damaged.
 //! Must hold: a crash at any moment leaves the old or the new table readable, and a damaged file never replaces the good `.bak`.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::storage::{DiskStorage, Storage};
 
 /// Why a table could not be saved or loaded. Each message names the file and the step.
 #[derive(Debug, thiserror::Error)]
@@ -54,22 +56,23 @@ pub enum Origin {
 /// # Errors
 /// The step that failed; the table is then the old one, or (after a failed last sync) either.
 pub fn save(path: &Path, content: &[u8]) -> Result<(), PersistError> {
+    save_on(&DiskStorage, path, content)
+}
+
+fn save_on(storage: &dyn Storage, path: &Path, content: &[u8]) -> Result<(), PersistError> {
     let folder = folder_of(path);
-    fs::create_dir_all(folder).map_err(|source| io_error("create the folder", folder, source))?;
+    storage.create_dir(folder).map_err(|source| io_error("create the folder", folder, source))?;
     let temporary = with_suffix(path, ".tmp");
-    let mut file = File::create(&temporary).map_err(|source| io_error("create", &temporary, source))?;
-    file.write_all(content).map_err(|source| io_error("write", &temporary, source))?;
-    file.sync_all().map_err(|source| io_error("sync", &temporary, source))?;
-    drop(file);
+    storage.write(&temporary, content).map_err(|source| io_error("write", &temporary, source))?;
     let backup = with_suffix(path, ".bak");
-    match fs::rename(path, &backup) {
+    match storage.rename(path, &backup) {
         Ok(()) => {}
         // Nothing to keep: the first save, or a load moved a damaged file away and `.bak` is still the best there is.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(io_error("keep as .bak the file", path, source)),
     }
-    fs::rename(&temporary, path).map_err(|source| io_error("rename into place", &temporary, source))?;
-    sync_folder(folder)
+    storage.rename(&temporary, path).map_err(|source| io_error("rename into place", &temporary, source))?;
+    storage.sync_dir(folder).map_err(|source| io_error("sync the folder", folder, source))
 }
 
 /// Loads the table at `path` with `decode`, or its `.bak` if the file is missing, empty or `decode` refuses it.
@@ -82,7 +85,15 @@ pub fn load<T, E: std::fmt::Display>(
     path: &Path,
     decode: impl Fn(&[u8]) -> Result<T, E>,
 ) -> Result<Option<(T, Origin)>, PersistError> {
-    let reason = match read(path)? {
+    load_on(&DiskStorage, path, decode)
+}
+
+fn load_on<T, E: std::fmt::Display>(
+    storage: &dyn Storage,
+    path: &Path,
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+) -> Result<Option<(T, Origin)>, PersistError> {
+    let reason = match read(storage, path)? {
         Some(content) => match decode(&content) {
             Ok(table) => return Ok(Some((table, Origin::File))),
             Err(error) => error.to_string(),
@@ -90,16 +101,16 @@ pub fn load<T, E: std::fmt::Display>(
         None => "it is missing or empty".to_string(),
     };
     let backup = with_suffix(path, ".bak");
-    let backup_reason = match read(&backup)? {
+    let backup_reason = match read(storage, &backup)? {
         Some(content) => match decode(&content) {
             Ok(table) => {
-                move_aside(path)?;
+                move_aside(storage, path)?;
                 return Ok(Some((table, Origin::Backup { reason })));
             }
             Err(error) => error.to_string(),
         },
         // Missing both, or an empty file without backup: a table that never was saved.
-        None if read(path)?.is_none() => return Ok(None),
+        None if read(storage, path)?.is_none() => return Ok(None),
         None => "it is missing or empty".to_string(),
     };
     Err(PersistError::Damaged { path: path.to_path_buf(), reason, backup, backup_reason })
@@ -108,15 +119,21 @@ pub fn load<T, E: std::fmt::Display>(
 /// One table's file: keeps the last saved bytes' length and hash out of the caller's way by skipping saves that change nothing.
 #[derive(Debug)]
 pub struct PersistedTable {
+    storage: Arc<dyn Storage>,
     path: PathBuf,
     /// What the file holds as far as this process knows. Also serialises saves.
-    last: std::sync::Mutex<Option<Vec<u8>>>,
+    last: Mutex<Option<Vec<u8>>>,
 }
 
 impl PersistedTable {
     /// The table stored at `path`; nothing is read or written yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), last: std::sync::Mutex::new(None) }
+        Self::on(Arc::new(DiskStorage), path)
+    }
+
+    /// The same where files live elsewhere than on the disk.
+    pub fn on(storage: Arc<dyn Storage>, path: impl Into<PathBuf>) -> Self {
+        Self { storage, path: path.into(), last: Mutex::default() }
     }
 
     /// Where it is stored.
@@ -129,13 +146,13 @@ impl PersistedTable {
     /// # Errors
     /// As [`save`].
     pub fn save(&self, content: Vec<u8>) -> Result<(), PersistError> {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref() == Some(&content) {
             return Ok(());
         }
         // Forgotten first: after a failure nobody knows what the file holds, so the next save must write.
         *last = None;
-        save(&self.path, &content)?;
+        save_on(&*self.storage, &self.path, &content)?;
         *last = Some(content);
         Ok(())
     }
@@ -148,12 +165,12 @@ impl PersistedTable {
         &self,
         decode: impl Fn(&[u8]) -> Result<T, E>,
     ) -> Result<Option<(T, Origin)>, PersistError> {
-        load(&self.path, decode)
+        load_on(&*self.storage, &self.path, decode)
     }
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, PersistError> {
-    match fs::read(path) {
+fn read(storage: &dyn Storage, path: &Path) -> Result<Option<Vec<u8>>, PersistError> {
+    match storage.read(path) {
         Ok(content) if content.is_empty() => Ok(None),
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -161,19 +178,13 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, PersistError> {
     }
 }
 
-fn move_aside(path: &Path) -> Result<(), PersistError> {
+fn move_aside(storage: &dyn Storage, path: &Path) -> Result<(), PersistError> {
     let aside = with_suffix(path, ".damaged");
-    match fs::rename(path, &aside) {
+    match storage.rename(path, &aside) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(io_error("move aside the damaged file", path, source)),
     }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), PersistError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| io_error("sync the folder", folder, source))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -195,6 +206,8 @@ fn io_error(step: &'static str, path: &Path, source: io::Error) -> PersistError 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn text(content: &[u8]) -> Result<String, String> {

@@ -3,7 +3,7 @@
 //! is readable, readers ask for the bounds. Must hold: `min <= max <= next_append`, except while a record of an older
 //! log is dispatched for the first time after a restart.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -133,8 +133,8 @@ impl fmt::Debug for Queue {
 /// All queues, by topic and id. Looked up once per caller and kept, so a plain lock is enough.
 #[derive(Debug, Default)]
 pub(crate) struct QueueMap {
-    /// Per topic its queues, sorted by id.
-    topics: RwLock<HashMap<Arc<str>, Vec<Arc<Queue>>>>,
+    /// Per topic its queues, sorted by id. In order, so that whoever goes through all of them does it always the same way.
+    topics: RwLock<BTreeMap<Arc<str>, Vec<Arc<Queue>>>>,
 }
 
 impl QueueMap {
@@ -179,7 +179,7 @@ impl QueueMap {
         queues
     }
 
-    /// Every queue, in no particular order of topics.
+    /// Every queue, in the order of their topics.
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.values().flatten().cloned().collect()

@@ -8,7 +8,7 @@ mod request;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,22 @@ const FAILURES_MAX: u32 = 30;
 /// The running dispatcher.
 pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Worker>,
+}
+
+/// Who does the work.
+enum Worker {
+    Thread(JoinHandle<()>),
+    /// Whoever calls [`Dispatcher::step_by_hand`].
+    Hand(Box<Turns>),
+    Ended,
+}
+
+/// What goes on from batch to batch.
+struct Turns {
+    dispatch: Dispatch,
+    notes: usize,
+    failures: u32,
 }
 
 struct Shared {
@@ -49,19 +64,27 @@ struct Shared {
 impl Dispatcher {
     /// Starts the thread; it goes on where `dispatch` stands, and notes in the checkpoint how far it is.
     pub(crate) fn start(dispatch: Dispatch, checkpoint: Arc<Checkpoint>) -> Result<Self, OpenError> {
-        checkpoint.begin_notes(dispatch.dispatched());
-        let shared = Arc::new(Shared {
-            log: Arc::clone(dispatch.log()),
-            checkpoint,
-            position: AtomicI64::new(dispatch.position().0),
-            stop: AtomicBool::new(false),
-            fault: Mutex::default(),
-        });
+        let (shared, turns) = Shared::begin(dispatch, checkpoint);
         let theirs = Arc::clone(&shared);
         let name = "dispatch";
-        let thread = thread::Builder::new().name(name.into()).spawn(move || theirs.run(dispatch));
+        let thread = thread::Builder::new().name(name.into()).spawn(move || theirs.run(turns));
         let thread = thread.map_err(|source: io::Error| OpenError::Thread { name, source })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, worker: Mutex::new(Worker::Thread(thread)) })
+    }
+
+    /// The same without a thread: it works when it is told to.
+    pub(crate) fn by_hand(dispatch: Dispatch, checkpoint: Arc<Checkpoint>) -> Self {
+        let (shared, turns) = Shared::begin(dispatch, checkpoint);
+        Self { shared, worker: Mutex::new(Worker::Hand(Box::new(turns))) }
+    }
+
+    /// Does one batch, if there is no thread for it. Answers whether there was one to do, and it was done.
+    pub(crate) fn step_by_hand(&self) -> bool {
+        // Not while a batch is being done: then it is asked from within.
+        match self.worker.try_lock().as_deref_mut() {
+            Ok(Worker::Hand(turns)) => self.shared.batch(turns).is_ok_and(|bytes| bytes > 0),
+            _ => false,
+        }
     }
 
     /// Everything before this is in queues and index, and the listeners know of it.
@@ -78,7 +101,10 @@ impl Dispatcher {
     pub(crate) fn wait_for(&self, offset: PhysicalOffset, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         while self.position() < offset {
-            if Instant::now() >= deadline {
+            if self.step_by_hand() {
+                continue;
+            }
+            if Instant::now() >= deadline || self.is_by_hand() {
                 return false;
             }
             thread::sleep(POLL);
@@ -86,12 +112,20 @@ impl Dispatcher {
         true
     }
 
+    fn worker(&self) -> MutexGuard<'_, Worker> {
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_by_hand(&self) -> bool {
+        matches!(*self.worker(), Worker::Hand(_))
+    }
+
     /// Ends the thread after the batch at hand. Returns when it has ended.
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.log.followers.dispatch.announce_and_wake();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
+        let worker = std::mem::replace(&mut *self.worker(), Worker::Ended);
+        if let Worker::Thread(thread) = worker
             && thread.join().is_err()
         {
             tracing::error!("the dispatcher had panicked");
@@ -106,36 +140,55 @@ impl Drop for Dispatcher {
 }
 
 impl Shared {
-    fn run(&self, mut dispatch: Dispatch) {
-        let mut failures = 0;
+    fn begin(dispatch: Dispatch, checkpoint: Arc<Checkpoint>) -> (Arc<Self>, Turns) {
+        checkpoint.begin_notes(dispatch.dispatched());
+        let shared = Shared {
+            log: Arc::clone(dispatch.log()),
+            checkpoint,
+            position: AtomicI64::new(dispatch.position().0),
+            stop: AtomicBool::new(false),
+            fault: Mutex::default(),
+        };
+        (Arc::new(shared), Turns { dispatch, notes: 0, failures: 0 })
+    }
+
+    fn run(&self, mut turns: Turns) {
         let mut empty_polls = EMPTY_POLLS_MAX;
         let mut last_batch = Instant::now();
-        let mut notes = 0;
         while !self.stop.load(Ordering::Acquire) {
-            match dispatch.step() {
+            match self.batch(&mut turns) {
                 Ok(0) => {
                     if empty_polls < EMPTY_POLLS_MAX {
                         empty_polls += 1;
                         thread::sleep(POLL);
                     } else {
-                        self.sleep(&dispatch);
+                        self.sleep(&turns.dispatch);
                     }
                 }
                 Ok(_) => {
-                    self.position.store(dispatch.position().0, Ordering::Release);
-                    self.checkpoint.note_dispatched(notes, dispatch.dispatched());
-                    notes += 1;
-                    self.recovered(&mut failures);
                     let now = Instant::now();
                     empty_polls = if now - last_batch < BUSY { 0 } else { EMPTY_POLLS_MAX };
                     last_batch = now;
                 }
-                Err(error) => {
-                    self.failed(&error, &mut failures);
-                    self.wait_to_retry();
-                }
+                Err(_) => self.wait_to_retry(),
             }
         }
+    }
+
+    /// Dispatches one batch and notes it. Returns how many bytes of the log that were.
+    fn batch(&self, turns: &mut Turns) -> Result<u64, StoreError> {
+        let done = turns.dispatch.step();
+        match &done {
+            Ok(0) => {}
+            Ok(_) => {
+                self.position.store(turns.dispatch.position().0, Ordering::Release);
+                self.checkpoint.note_dispatched(turns.notes, turns.dispatch.dispatched());
+                turns.notes += 1;
+                self.recovered(&mut turns.failures);
+            }
+            Err(error) => self.failed(error, &mut turns.failures),
+        }
+        done
     }
 
     /// Sleeps until there is something to dispatch.

@@ -99,7 +99,7 @@ impl Retention {
     }
 
     /// Looks at the disk, then deletes what may go.
-    fn look(&self) -> Result<(), StoreError> {
+    pub(crate) fn look(&self) -> Result<(), StoreError> {
         let no_room = self.parts.log.begin_look();
         let level = self.watch_disk();
         let mut deleted = Deleted::default();

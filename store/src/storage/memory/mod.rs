@@ -43,6 +43,8 @@ struct Shared {
     disk: Mutex<Disk>,
     watcher: Mutex<Option<Arc<Watcher>>>,
     fail_syncs: AtomicBool,
+    /// Syncs of files say that they succeed, and do nothing.
+    lie: AtomicBool,
     slow_syncs_ms: AtomicU64,
     locks: Mutex<BTreeSet<PathBuf>>,
 }
@@ -89,6 +91,7 @@ impl MemoryStorage {
             disk: Mutex::new(disk),
             watcher: Mutex::default(),
             fail_syncs: AtomicBool::default(),
+            lie: AtomicBool::default(),
             slow_syncs_ms: AtomicU64::default(),
             locks: Mutex::default(),
         };
@@ -103,6 +106,11 @@ impl MemoryStorage {
     /// From now on every sync fails (or works again).
     pub fn fail_syncs(&self, fail: bool) {
         self.shared.fail_syncs.store(fail, Ordering::Relaxed);
+    }
+
+    /// From now on syncs of files do nothing and say that they did: a disk that lies, to see that tests find it out.
+    pub fn lie_about_syncs(&self) {
+        self.shared.lie.store(true, Ordering::Relaxed);
     }
 
     /// From now on every sync takes so long.

@@ -160,6 +160,19 @@ impl Change {
         }
     }
 
+    fn paths(&self) -> [&Path; 2] {
+        match self {
+            Change::MakeDir(path) | Change::RemoveDir(path) | Change::Link(path, _) | Change::Unlink(path) => [path; 2],
+            Change::Rename(from, to) => [from, to],
+        }
+    }
+
+    /// Whether one cannot be on the disk without the other: a name is the same, or lies below the other's.
+    fn concerns(&self, other: &Change) -> bool {
+        let related = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
+        self.paths().into_iter().any(|a| other.paths().into_iter().any(|b| related(a, b)))
+    }
+
     fn is_below(&self, dir: &Path) -> bool {
         match self {
             Change::MakeDir(path) => path.starts_with(dir) || dir.starts_with(path),
@@ -196,9 +209,16 @@ impl Folders {
     }
 
     fn sync_changes(&mut self, synced: impl Fn(&Change) -> bool) {
+        // Whatever was done before to the same names comes with it.
+        let mut reached: Vec<bool> = self.pending.iter().map(synced).collect();
+        for at in (0..reached.len()).rev() {
+            let later = self.pending.iter().zip(&reached).skip(at + 1);
+            reached[at] |= later.into_iter().any(|(later, reached)| *reached && later.concerns(&self.pending[at]));
+        }
         let durable = Arc::make_mut(&mut self.durable);
+        let mut reached = reached.into_iter();
         self.pending.retain(|change| {
-            let synced = synced(change);
+            let synced = reached.next().unwrap_or(false);
             if synced {
                 durable.apply(change);
             }

@@ -231,7 +231,9 @@ impl Backing for MemoryBacking {
             }
             return Ok(());
         }
-        self.content.sync(range);
+        if !self.shared.lie.load(Ordering::Relaxed) {
+            self.content.sync(range);
+        }
         Ok(())
     }
 

@@ -85,6 +85,26 @@ fn a_folder_that_was_not_synced_may_be_gone_with_all_that_is_in_it() {
 }
 
 #[test]
+fn a_folder_that_is_made_anew_and_synced_is_not_removed_by_what_came_before() {
+    let storage = storage();
+    let dir = at("topic/0");
+    for bytes in [b"old", b"new"] {
+        storage.create_dir(&dir).unwrap();
+        storage.write(&dir.join("a"), bytes).unwrap();
+        storage.sync_dir(&dir).unwrap();
+        assert!((0..20).all(|seed| storage.power_cut(seed).read(&dir.join("a")).unwrap() == bytes));
+        storage.remove_dir(&at("topic")).unwrap();
+        storage.sync_dir(Path::new(DIR)).unwrap();
+        assert!((0..20).all(|seed| storage.power_cut(seed).read(&dir.join("a")).is_err()));
+    }
+    storage.create_dir(&dir).unwrap();
+    storage.write(&dir.join("a"), b"last").unwrap();
+    storage.sync_dir(&dir).unwrap();
+    storage.sync_dir(&at("topic")).unwrap();
+    assert!((0..20).all(|seed| storage.power_cut(seed).read(&dir.join("a")).unwrap() == b"last"));
+}
+
+#[test]
 fn a_write_that_a_power_cut_parts_leaves_the_old_bytes_or_some_of_the_new() {
     let storage = Arc::new(storage());
     storage.write(&at("a"), b"old").unwrap();
