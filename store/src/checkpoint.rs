@@ -26,6 +26,8 @@ const FILE_BYTES: u64 = 4096;
 const TIMES_AT: [usize; 3] = [0, 8, 16];
 /// `WASPPROG` in ASCII, at the start of our file.
 const PROGRESS_MAGIC: i64 = 0x5741_5350_5052_4F47;
+/// Where the sum of the queues' ends at a clean stop lies.
+const ENTRIES_AT: usize = 144;
 /// Where the words of the life are in which the notes of the dispatcher count.
 const LIFE_AT: [usize; 4] = [256, 272, 288, 304];
 /// Where the dispatcher notes in turn how far it is; the older note counts when the newer one is only half written.
@@ -44,6 +46,7 @@ pub(crate) struct Checkpoint {
     durable: AtomicI64,
     derived: AtomicI64,
     clean_end: AtomicI64,
+    entries: AtomicI64,
     index_mark: Mutex<Option<IndexMark>>,
     flushing: Mutex<()>,
     /// `None` where it cannot be told, or once it cannot be relied on.
@@ -70,6 +73,8 @@ pub(crate) struct Progress {
     pub(crate) index: Option<IndexMark>,
     /// The log's end after a clean stop.
     pub(crate) clean_end: Option<PhysicalOffset>,
+    /// The sum of the ends of all queues then.
+    pub(crate) entries: Option<i64>,
     /// How far the dispatcher had come, if the memory it wrote to still lives: the process was killed, no more.
     pub(crate) dispatched: Option<Dispatched>,
 }
@@ -93,6 +98,7 @@ impl Checkpoint {
             durable: AtomicI64::new(-1),
             derived: AtomicI64::new(-1),
             clean_end: AtomicI64::new(-1),
+            entries: AtomicI64::new(-1),
             index_mark: Mutex::default(),
             flushing: Mutex::new(()),
             life: Mutex::new(storage.life(&root.join("progress")).unwrap_or_else(|error| {
@@ -127,6 +133,7 @@ impl Checkpoint {
             derived: offset(32),
             index,
             clean_end: offset(48),
+            entries: checked(file, ENTRIES_AT).filter(|entries| *entries >= 0),
             dispatched: self.dispatched(),
         }
     }
@@ -214,6 +221,13 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Writes both files for the last time before a clean stop: the log ends at `end`, and the ends of all queues make
+    /// `entries`.
+    pub(crate) fn flush_closed(&self, end: PhysicalOffset, entries: i64) -> Result<(), StoreError> {
+        self.entries.store(entries, Ordering::Release);
+        self.flush(Some(end))
+    }
+
     /// Writes both files. `clean_end` is the log's end if this is the last act of a clean stop.
     pub(crate) fn flush(&self, clean_end: Option<PhysicalOffset>) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,7 +238,8 @@ impl Checkpoint {
         }
         let file = &self.progress_file;
         file.store_i64(0, PROGRESS_MAGIC);
-        for (at, offset) in [(16, &self.durable), (32, &self.derived), (48, &self.clean_end)] {
+        let offsets = [(16, &self.durable), (32, &self.derived), (48, &self.clean_end), (ENTRIES_AT, &self.entries)];
+        for (at, offset) in offsets {
             store_checked(file, at, offset.load(Ordering::Acquire));
         }
         let mark = *self.index_mark.lock().unwrap_or_else(PoisonError::into_inner);
@@ -336,7 +351,10 @@ mod tests {
         checkpoint.log_synced(PhysicalOffset(2000), 9500);
         let progress = open(&storage.power_cut(5)).progress();
         let (end, derived) = (Some(PhysicalOffset(1000)), Some(PhysicalOffset(900)));
-        assert_eq!(progress, Progress { durable: end, derived, index: mark, clean_end: end, dispatched: None });
+        assert_eq!(
+            progress,
+            Progress { durable: end, derived, index: mark, clean_end: end, entries: None, dispatched: None }
+        );
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         config.consume_queue_file_bytes,
         OPEN_QUEUES_MAX,
     )?;
-    let plan = Plan::make(&log, &checkpoint, queues.dispatched_end(), clean)?;
+    let plan = Plan::make(&log, &checkpoint, &queues, clean)?;
     let scanned = log.scan(plan.start, |_| {})?;
     let end = scanned.end;
     log.cut(end, plan.wipe)?;
@@ -172,34 +172,37 @@ struct Plan {
     derived: PhysicalOffset,
     /// Whether the bytes behind the end may be something other than zeros.
     wipe: bool,
+    /// The queues are as long as they were noted to be, however far the newest entry reaches: a topic may be deleted.
+    all_there: bool,
 }
 
 impl Plan {
-    fn make(
-        log: &CommitLog,
-        checkpoint: &Checkpoint,
-        dispatched_end: Option<PhysicalOffset>,
-        clean: bool,
-    ) -> Result<Self, StoreError> {
+    fn make(log: &CommitLog, checkpoint: &Checkpoint, queues: &ConsumeQueues, clean: bool) -> Result<Self, StoreError> {
         let min = log.files().min_offset();
         let at_least_min = |offset: PhysicalOffset| (offset.0 as u64).max(min);
         match checkpoint.progress() {
-            Progress { clean_end: Some(end), .. } if clean => {
+            Progress { clean_end: Some(end), entries, .. } if clean => {
                 let start = Start { offset: at_least_min(end), durable: Some(end.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived: end, wipe: false })
+                let (noted, found) = (entries.unwrap_or_default(), queues.ends());
+                let all_there = entries.is_some() && noted == found;
+                if entries.is_some() && !all_there {
+                    tracing::warn!(noted, found, "somebody has deleted queues; they are made anew from the log");
+                    return Ok(Plan { start, derived: PhysicalOffset(0), wipe: false, all_there });
+                }
+                Ok(Plan { start, derived: end, wipe: false, all_there })
             }
             // The process was killed, no more: all it wrote is there, but for what it was writing.
             Progress { durable: Some(durable), dispatched: Some(dispatched), .. } => {
                 let end = dispatched.end;
                 let start = Start { offset: at_least_min(end), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived: end, wipe: true })
+                Ok(Plan { start, derived: end, wipe: true, all_there: false })
             }
             Progress { durable: Some(durable), derived, .. } => {
                 let derived = derived.unwrap_or_default().min(durable);
                 let start = Start { offset: at_least_min(derived), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived, wipe: true })
+                Ok(Plan { start, derived, wipe: true, all_there: false })
             }
-            _ => Plan::without_progress(log, checkpoint, dispatched_end, clean),
+            _ => Plan::without_progress(log, checkpoint, queues.dispatched_end(), clean),
         }
     }
 
@@ -213,7 +216,7 @@ impl Plan {
         if !clean {
             let offset = log.start_by_time(checkpoint.min_ms())?;
             let start = Start { offset, durable: None, durable_ms: checkpoint.log_ms() };
-            return Ok(Plan { start, derived: physical(offset), wipe: true });
+            return Ok(Plan { start, derived: physical(offset), wipe: true, all_there: false });
         }
         let derived = dispatched_end.unwrap_or_default();
         // Behind the last dispatched record the log either ends, which nothing proves, or goes on with another.
@@ -221,13 +224,13 @@ impl Plan {
             Some(end) if log.is_entry(end)? => end,
             _ => log.start_by_time(i64::MAX)?,
         };
-        Ok(Plan { start: Start { offset, durable: None, durable_ms: i64::MAX }, derived, wipe: true })
+        Ok(Plan { start: Start { offset, durable: None, durable_ms: i64::MAX }, derived, wipe: true, all_there: false })
     }
 
     /// From where on the log must be dispatched again: what queues and index have is recognised and passed over.
     fn dispatch_from(&self, parts: &DispatchParts, indexed: Option<PhysicalOffset>) -> PhysicalOffset {
         // Fewer entries than noted: somebody has deleted queues. None at all: they are rebuilt from the first record.
-        let queued = parts.queues.dispatched_end().unwrap_or_default();
+        let queued = if self.all_there { self.derived } else { parts.queues.dispatched_end().unwrap_or_default() };
         let from = self.derived.min(queued);
         indexed.map_or(from, |indexed| from.min(indexed)).max(parts.log.min_offset())
     }

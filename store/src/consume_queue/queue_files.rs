@@ -329,6 +329,10 @@ impl ConsumeQueue {
     fn finish(&self, end: QueueOffset, last: Option<&QueueEntry>) -> Result<(), StoreError> {
         self.files.truncate(byte_of(end))?;
         self.populated.store(0, Ordering::Relaxed);
+        if last.is_none() {
+            // The first entry is gone too; the next one may be another's place.
+            self.first_physical.store(-1, Ordering::Release);
+        }
         self.end_physical.store(last.map_or(0, |entry| entry.physical_end().0), Ordering::Release);
         Ok(())
     }

@@ -125,6 +125,11 @@ impl ConsumeQueues {
         ends.max().filter(|end| end.0 > 0)
     }
 
+    /// The sum of the ends of all queues: another one than was noted means that queues are missing, or ends of them.
+    pub(crate) fn ends(&self) -> i64 {
+        self.all().into_iter().filter_map(|queue| queue.files().map(|files| files.end().0)).sum()
+    }
+
     /// Recovery: cuts every queue back to the entries whose record starts before `log_end`. With `tails_suspect` (the
     /// store was not closed) whatever a power cut may have left behind the last entry is wiped too.
     pub(crate) fn truncate_to(&self, log_end: PhysicalOffset, tails_suspect: bool) -> Result<(), StoreError> {

@@ -157,6 +157,20 @@ fn a_deleted_topic_leaves_no_files() {
 }
 
 #[test]
+fn a_queue_that_lost_all_its_entries_and_goes_on_later_begins_where_it_goes_on() {
+    let storage = Arc::new(MemoryStorage::new());
+    let queues = open(&storage);
+    append(&queues, "A", &[700, 800]);
+    queues.truncate_to(PhysicalOffset(600), true).unwrap();
+    let queue = queues.find("A", 0).unwrap();
+    let files = queues.files_of(&queue).unwrap();
+    files.skip_to(QueueOffset(5)).unwrap();
+    files.append(&encode(PhysicalOffset(300), RECORD, 0), PhysicalOffset(400)).unwrap();
+    queues.correct_min(PhysicalOffset(0)).unwrap();
+    assert_eq!(queue.min_offset(), QueueOffset(5));
+}
+
+#[test]
 fn a_sync_before_the_first_entry_of_the_first_queue_succeeds() {
     let queues = open(&Arc::new(MemoryStorage::new()));
     let queue = queues.queue("A", 0);

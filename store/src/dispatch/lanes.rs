@@ -65,7 +65,9 @@ impl Lanes {
             let at = (home + probe) % LANES;
             match &self.lanes[at] {
                 Some(lane) if lane.queue.id() == id && **lane.queue.topic() == *topic => {
-                    if !lane.queue.is_deleted() {
+                    // A deleted queue takes its last entries too, until another one has its name.
+                    let has_name = || queues.find(topic, id).is_some_and(|queue| Arc::ptr_eq(&queue, &lane.queue));
+                    if !lane.queue.is_deleted() || has_name() {
                         return Ok(Some(at));
                     }
                     free = Some(at);
@@ -160,6 +162,10 @@ impl Lane {
             // The topic was deleted and made again, and a crash came in between: the newer life counts.
             tracing::warn!(topic, queue = id, expected = expected.0, "the queue starts again at 0 in the log");
             self.files.start_over()?;
+            if self.queue.next_append_offset() == expected {
+                // A restart: nothing was stored since what was dispatched, so the next message follows the newer life's.
+                self.queue.restart_at(found);
+            }
             self.queue.publish_max(found);
             self.queue.publish_min(found);
         } else if found > expected && found.0 - expected.0 <= (entry.physical_offset.0 - self.end.0) / RECORD_BYTES_MIN

@@ -158,6 +158,19 @@ fn a_topic_made_again_after_its_deletion_counts_from_zero() {
 }
 
 #[test]
+fn a_queue_that_is_deleted_amid_a_batch_has_no_holes() {
+    let mut rig = Rig::new();
+    let queue = rig.fill("A", 0, 2);
+    (0..3).for_each(|_| drop(rig.append(&queue, b"late", b"")));
+    // The topic is being deleted; its files still are there, and come back if the power fails now.
+    rig.queues.mark_deleted("A");
+    rig.dispatch.catch_up(None).unwrap();
+    let entries = rig.queue_file("A", 0, 0);
+    let sizes: Vec<_> = entries.chunks(ENTRY_BYTES).map(|entry| entry[8..12].to_vec()).collect();
+    assert!(sizes[..5].iter().all(|size| size[0] == 0 && size[3] > 0), "a place was left empty: {sizes:?}");
+}
+
+#[test]
 fn a_damaged_record_hides_only_itself() {
     let rig = Rig::new();
     let queue = rig.queues.queue("A", 0);

@@ -385,6 +385,57 @@ fn deleted_files_move_the_first_offset_and_a_deleted_topic_begins_anew() {
 }
 
 #[test]
+fn a_deleted_topic_stays_deleted_though_its_message_was_the_newest() {
+    for others in [0, 10] {
+        let rig = filled(others);
+        let store = rig.open();
+        (0..5).for_each(|at| drop(append(&store, "Gone", 0, &[at; 100]).unwrap()));
+        settle(&store);
+        store.delete_topic("Gone").unwrap();
+        store.shutdown();
+        drop(store);
+        let again = rig.open();
+        assert!(again.find_queue("Gone", 0).is_none());
+        assert_eq!(append(&again, "Gone", 0, b"anew").unwrap().first_queue_offset.0, 0);
+        assert_eq!(bodies(&again, "T", 0), expected(others));
+    }
+}
+
+#[test]
+fn a_topic_made_again_goes_on_where_its_newer_life_ended() {
+    let rig = filled(15);
+    let store = rig.open();
+    store.delete_topic("T").unwrap();
+    (0..3).for_each(|at| drop(append(&store, "T", 0, &[at; 100]).unwrap()));
+    settle(&store);
+    drop(store);
+    // Both lives are dispatched again, the older first.
+    rig.storage.reboot();
+    let again = rig.open();
+    assert_eq!(append(&again, "T", 0, &[3; 100]).unwrap().first_queue_offset.0, 3);
+    settle(&again);
+    assert_eq!(bodies(&again, "T", 0), expected(4));
+}
+
+#[test]
+fn a_queue_that_somebody_deletes_between_two_runs_is_made_anew() {
+    for gone in ["consumequeue/T/0", "consumequeue/T"] {
+        let rig = filled(60);
+        let store = rig.open();
+        // Its messages are not the newest.
+        append(&store, "Other", 0, b"stays").unwrap();
+        settle(&store);
+        store.shutdown();
+        drop(store);
+        rig.storage.remove_dir(&Path::new(ROOT).join(gone)).unwrap();
+        let again = rig.open();
+        assert_eq!(bodies(&again, "T", 0), expected(60));
+        assert_eq!(bodies(&again, "Other", 0), [b"stays"]);
+        assert_eq!(append(&again, "T", 0, b"next").unwrap().first_queue_offset.0, 60);
+    }
+}
+
+#[test]
 fn keys_are_found_when_another_broker_deleted_the_newest_index_file() {
     let rig = Rig::new();
     let store = rig.open();
