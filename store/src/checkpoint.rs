@@ -26,6 +26,10 @@ const FILE_BYTES: u64 = 4096;
 const TIMES_AT: [usize; 3] = [0, 8, 16];
 /// `WASPPROG` in ASCII, at the start of our file.
 const PROGRESS_MAGIC: i64 = 0x5741_5350_5052_4F47;
+/// Where our file keeps the times that RocketMQ's file has, or will have in a moment, and those it had before: if it has
+/// others, another broker wrote them.
+const TIMES_NOW_AT: [usize; 3] = [64, 80, 96];
+const TIMES_BEFORE_AT: [usize; 3] = [160, 176, 192];
 /// Where the sum of the queues' ends at a clean stop lies.
 const ENTRIES_AT: usize = 144;
 /// Where the words of the life are in which the notes of the dispatcher count.
@@ -106,6 +110,8 @@ impl Checkpoint {
                 None
             })),
         };
+        // A killed process may have left it in memory only, and our file will speak of it.
+        checkpoint.times_file.sync(0..FILE_BYTES as usize)?;
         // What was known stays known until more is.
         let known = checkpoint.progress();
         checkpoint.durable.store(known.durable.map_or(-1, |offset| offset.0), Ordering::Relaxed);
@@ -117,8 +123,9 @@ impl Checkpoint {
     /// What our own file says, unless another program has used the folder since: then it says nothing.
     pub(crate) fn progress(&self) -> Progress {
         let file = &self.progress_file;
-        let same_times = (0..3).all(|n| checked(file, 64 + n * 16) == Some(self.times_file.load_i64(TIMES_AT[n])));
-        if file.load_i64(0) != PROGRESS_MAGIC || !same_times {
+        let found = TIMES_AT.map(|at| Some(self.times_file.load_i64(at)));
+        let ours = [TIMES_NOW_AT, TIMES_BEFORE_AT].into_iter().any(|known| known.map(|at| checked(file, at)) == found);
+        if file.load_i64(0) != PROGRESS_MAGIC || !ours {
             return Progress::default();
         }
         let offset = |at| checked(file, at).filter(|value| *value >= 0).map(PhysicalOffset);
@@ -211,11 +218,20 @@ impl Checkpoint {
         }
     }
 
-    /// Queues and index turned out to lack what the log has from `from` on: nothing later is claimed any more.
-    pub(crate) fn lower_derived(&self, from: PhysicalOffset) -> Result<(), StoreError> {
+    /// Queues and index turned out to lack what the log has from `from` on, and the index ends at `index`: nothing later
+    /// is claimed any more.
+    pub(crate) fn lower_derived(&self, from: PhysicalOffset, index: Option<IndexMark>) -> Result<(), StoreError> {
         // The dispatcher's note is of the last run: until it starts again, there is none.
         NOTES_AT.into_iter().for_each(|at| forget_note(&self.progress_file, at));
-        if self.derived.fetch_min(from.0, Ordering::AcqRel) > from.0 {
+        let mut mark = self.index_mark.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = |mark: Option<IndexMark>| mark.map(|mark| (mark.name, mark.entries));
+        let shorter = end(index) < end(*mark);
+        if shorter {
+            // What comes in its place may have the same name, and is not on the disk yet.
+            *mark = index;
+        }
+        drop(mark);
+        if self.derived.fetch_min(from.0, Ordering::AcqRel) > from.0 || shorter {
             self.flush(None)?;
         }
         Ok(())
@@ -233,9 +249,6 @@ impl Checkpoint {
         let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         self.clean_end.store(clean_end.map_or(-1, |end| end.0), Ordering::Release);
         let times = [&self.log_ms, &self.queues_ms, &self.index_ms].map(|time| time.load(Ordering::Acquire));
-        for (at, time) in TIMES_AT.into_iter().zip(times) {
-            self.times_file.store_i64(at, time);
-        }
         let file = &self.progress_file;
         file.store_i64(0, PROGRESS_MAGIC);
         let offsets = [(16, &self.durable), (32, &self.derived), (48, &self.clean_end), (ENTRIES_AT, &self.entries)];
@@ -245,11 +258,14 @@ impl Checkpoint {
         let mark = *self.index_mark.lock().unwrap_or_else(PoisonError::into_inner);
         store_checked(file, 112, mark.map_or(-1, |mark| mark.name as i64));
         store_checked(file, 128, mark.map_or(-1, |mark| i64::from(mark.entries)));
-        for (n, time) in times.into_iter().enumerate() {
-            store_checked(file, 64 + n * 16, time);
+        // First what the other file has and will have: whenever the power fails, it has one of the two.
+        let before = TIMES_AT.map(|at| self.times_file.load_i64(at));
+        for (places, times) in [(TIMES_BEFORE_AT, before), (TIMES_NOW_AT, times)] {
+            places.into_iter().zip(times).for_each(|(at, time)| store_checked(file, at, time));
         }
-        self.times_file.sync(0..FILE_BYTES as usize)?;
-        file.sync(0..FILE_BYTES as usize)
+        file.sync(0..FILE_BYTES as usize)?;
+        TIMES_AT.into_iter().zip(times).for_each(|(at, time)| self.times_file.store_i64(at, time));
+        self.times_file.sync(0..FILE_BYTES as usize)
     }
 }
 
@@ -385,6 +401,22 @@ mod tests {
         assert_eq!(open(&storage).progress().dispatched, Some(note(500, 9)));
         storage.reboot();
         assert_eq!(open(&storage).progress().dispatched, None);
+    }
+
+    #[test]
+    fn a_power_cut_between_the_two_files_voids_nothing() {
+        let storage = std::sync::Arc::new(storage());
+        let checkpoint = open(&storage);
+        checkpoint.log_synced(PhysicalOffset(1000), 9001);
+        checkpoint.flush(None).unwrap();
+        checkpoint.log_synced(PhysicalOffset(2000), 9002);
+        storage.watch(|storage, _| {
+            for seed in 0..20 {
+                let durable = open(&storage.power_cut(seed)).progress().durable;
+                assert!([Some(PhysicalOffset(1000)), Some(PhysicalOffset(2000))].contains(&durable), "{durable:?}");
+            }
+        });
+        checkpoint.flush(None).unwrap();
     }
 
     #[test]

@@ -143,14 +143,16 @@ impl Derived {
         // The time of a mark counts once everything up to it is dispatched.
         let ms = [now, state.mark].into_iter().find(|(end, _)| *end <= dispatched).map_or(0, |(_, ms)| ms);
         state.mark = now;
-        self.checkpoint.derived_synced(dispatched.min(self.log.durable()), ms, mark);
+        // Not more than the log itself has on the disk; nor may retention take it for more.
+        let noted = dispatched.min(self.log.durable());
+        self.checkpoint.derived_synced(noted, ms, mark);
         if let Err(error) = self.checkpoint.flush(None) {
             state.failed = true;
             self.checkpoint.end_notes();
             tracing::error!(%error, "the checkpoint could not be synced; the next start will look at more of the log");
             return Err(error);
         }
-        state.synced = dispatched;
+        state.synced = noted;
         Ok(())
     }
 

@@ -107,7 +107,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         parts.log.files().flush(end)?;
     }
     let from = plan.dispatch_from(&parts, indexed);
-    checkpoint.lower_derived(from)?;
+    checkpoint.lower_derived(from, parts.index.as_ref().and_then(|index| index.mark()))?;
     Dispatch::new(parts.clone(), from).catch_up(config.watch.as_ref())?;
     parts.queues.correct_min(parts.log.min_offset())?;
     // What was read for recovery need not stay in this process's memory.

@@ -230,7 +230,11 @@ impl ConsumeQueues {
         let dir = self.placement.root.join(topic);
         self.placement.storage.remove_dir(&dir).at_path("deleting the folder", &dir)?;
         let root = &self.placement.root;
-        self.placement.storage.sync_dir(root).at_path("syncing the folder", root)
+        match self.placement.storage.sync_dir(root) {
+            // No queue has got a message yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.at_path("syncing the folder", root),
+        }
     }
 
     /// The log has no file: nothing that a queue knows exists any more.

@@ -171,6 +171,14 @@ fn a_queue_that_lost_all_its_entries_and_goes_on_later_begins_where_it_goes_on()
 }
 
 #[test]
+fn a_topic_is_deleted_also_before_any_queue_has_a_message() {
+    let queues = open(&Arc::new(MemoryStorage::new()));
+    queues.queue("A", 0);
+    queues.remove_topic("A").unwrap();
+    assert!(queues.find("A", 0).is_none());
+}
+
+#[test]
 fn a_sync_before_the_first_entry_of_the_first_queue_succeeds() {
     let queues = open(&Arc::new(MemoryStorage::new()));
     let queue = queues.queue("A", 0);

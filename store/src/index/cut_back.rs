@@ -31,7 +31,8 @@ impl Trust {
     pub(super) fn keep(self, file: &IndexFile, storage: &dyn Storage) -> Result<bool, StoreError> {
         match self {
             Trust::All => {}
-            Trust::Until(ms) => return Ok(file.end_timestamp() <= ms),
+            // One without keys may have lost its header.
+            Trust::Until(ms) => return Ok(file.entry_count() > 1 && file.end_timestamp() <= ms),
             Trust::Mark(mark) if file.name() < Some(mark.name) => {}
             Trust::Mark(mark) if file.name() == Some(mark.name) => file.cut_back(storage, mark.entries)?,
             Trust::Mark(_) => return Ok(false),

@@ -42,7 +42,7 @@ impl Index {
         shape: IndexShape,
         trust: Trust,
     ) -> Result<Self, StoreError> {
-        let mut files = Vec::new();
+        let (mut files, mut gone) = (Vec::new(), false);
         for entry in storage.list(&dir).at_path("listing", &dir)? {
             let path = dir.join(&entry.name);
             if !entry.is_dir && entry.bytes == 0 && entry.name.parse::<u64>().is_ok() {
@@ -56,9 +56,11 @@ impl Index {
                 continue;
             }
             let file = IndexFile::open(&*storage, path, shape)?;
-            if trust.keep(&file, &*storage)? {
+            // None behind one that goes: keys are never filled in before those that are there.
+            if !gone && trust.keep(&file, &*storage)? {
                 files.push(Arc::new(file));
             } else {
+                gone = true;
                 storage.remove(file.path()).at_path("deleting the half-written index", file.path())?;
             }
         }

@@ -131,6 +131,19 @@ fn what_is_not_trusted_goes_and_comes_again() {
 }
 
 #[test]
+fn behind_a_file_that_is_not_trusted_none_is() {
+    let shape = IndexShape { slots: 5, entries: 4 };
+    // The clock was set back: the first file ends later than the second.
+    let late = 1_700_000_009_000;
+    let keys: Vec<_> = (1..=5).map(|n| key("T", "k", n * 100, if n == 3 { late } else { 1_700_000_000_000 })).collect();
+    let storage = Arc::new(MemoryStorage::new());
+    open(&storage, shape, Trust::All).put(&keys).unwrap();
+    let index = open(&storage, shape, Trust::Until(1_700_000_000_500));
+    index.put(&keys).unwrap();
+    assert_eq!(find(&index, keys[0].hash, 0, i64::MAX), [500, 400, 300, 200, 100]);
+}
+
+#[test]
 fn old_files_go_with_the_log() {
     let storage = Arc::new(MemoryStorage::new());
     let shape = IndexShape { slots: 5, entries: 4 };
