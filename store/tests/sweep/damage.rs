@@ -26,7 +26,7 @@ const PAGE_BYTES: usize = 4096;
 
 /// How often each kind of damage is done; a long run does it more often.
 fn seeds() -> u64 {
-    number("WASPMQ_CUTS").map_or(100, |cuts| cuts.clamp(100, 1000))
+    number("WASPMQ_CUTS").map_or(50, |cuts| cuts.clamp(50, 1000))
 }
 
 /// A store of some messages that was closed.

@@ -20,7 +20,7 @@ use life::Life;
 use random::Random;
 
 /// How many disks are looked at without `WASPMQ_CUTS`.
-const CUTS: u64 = 1500;
+const CUTS: u64 = 800;
 /// A long run says how far it is this often.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// So many lives follow each other on one disk, each but the first after a crash.
