@@ -60,6 +60,11 @@ async fn large_frames_get_through_a_small_budget_also_while_one_stands_still() {
     let frame = request(ECHO, 1, vec![3; BODY]).encode();
     let mut stands_still = running.socket().await;
     stands_still.stream.write_all(&frame[..frame.len() - 1]).await.unwrap();
+    // Else it might be the one that overdraws, and the others would wait for it until its half frame is given up.
+    let begun = frame.len() as u64 - 1;
+    running
+        .until("begun", |running| running.server.metrics().bytes_in.load(std::sync::atomic::Ordering::Relaxed) >= begun)
+        .await;
     let mut others = Vec::new();
     for _ in 0..6 {
         let (mut socket, frame) = (running.socket().await, frame.clone());
