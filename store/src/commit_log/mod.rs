@@ -48,8 +48,9 @@ const RESIDENT_BYTES: u64 = 32 << 20;
 const RELEASE_BYTES: u64 = 2 << 20;
 /// With this much to sync, it is worth taking the pages out of the page table first.
 const RELEASE_UNSYNCED_BYTES: u64 = 256 << 10;
-/// With less than this to sync, `populate` has made the pages one by one: there are no huge ones to be split, and pages are
-/// given back in smaller pieces.
+/// With less than this to sync, pages are taken out in smaller pieces: at the usual interval `populate` has made them one by
+/// one then. Where it has made huge ones (syncs that somebody waits for, under great load), splitting one costs the next
+/// appends their page faults.
 const LITTLE_UNSYNCED_BYTES: u64 = 8 << 20;
 /// Size of such a piece.
 const RELEASE_LITTLE_BYTES: u64 = 64 << 10;
