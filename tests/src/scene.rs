@@ -280,7 +280,8 @@ impl Scene {
         }
     }
 
-    /// Which member serves each queue now: one probe goes into every queue. `None`: nobody took it within a second.
+    /// Which member serves each queue now: one probe goes into every queue. `None`: nobody took it within a
+    /// second, or several did.
     pub fn owners(&self, members: &[&Member], topic: &str, queues: i32) -> Result<Vec<Option<usize>>> {
         let number = self.fences.get() + 1;
         self.fences.set(number);
@@ -290,13 +291,19 @@ impl Scene {
         }
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
-            let owners: Vec<Option<usize>> = (0..queues)
-                .map(|queue| {
-                    members.iter().position(|m| m.mailbox.all().iter().any(|r| r.queue == queue && r.text() == body))
-                })
-                .collect();
-            if Instant::now() > deadline || owners.iter().all(Option::is_some) {
-                return Ok(owners);
+            let has = |member: &Member, queue| {
+                member.mailbox.all().iter().any(|record| record.queue == queue && record.text() == body)
+            };
+            let taken = |queue| members.iter().any(|member| has(member, queue));
+            let in_time = Instant::now() <= deadline;
+            if !in_time || (0..queues).all(taken) {
+                // While a queue changes hands both may serve it: give the slower one the moment it needs.
+                std::thread::sleep(Duration::from_millis(200));
+                let only = |queue| {
+                    let mut owners = (0..members.len()).filter(|at| has(members[*at], queue));
+                    owners.next().filter(|_| owners.next().is_none())
+                };
+                return Ok((0..queues).map(only).collect());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
