@@ -212,6 +212,8 @@ impl Checkpoint {
     pub(crate) fn derived_synced(&self, end: PhysicalOffset, ms: i64, index: Option<IndexMark>) {
         *self.index_mark.lock().unwrap_or_else(PoisonError::into_inner) = index;
         self.derived.store(end.0, Ordering::Release);
+        // What lies behind the end of the synced log would not be believed.
+        self.durable.fetch_max(end.0, Ordering::AcqRel);
         if ms > 0 {
             self.queues_ms.store(ms, Ordering::Release);
             self.index_ms.store(ms, Ordering::Release);
@@ -371,6 +373,17 @@ mod tests {
             progress,
             Progress { durable: end, derived, index: mark, clean_end: end, entries: None, dispatched: None }
         );
+    }
+
+    #[test]
+    fn queues_that_are_on_the_disk_are_believed_though_nobody_told_of_the_log() {
+        let storage = storage();
+        let checkpoint = open(&storage);
+        checkpoint.log_synced(PhysicalOffset(700), 9001);
+        checkpoint.derived_synced(PhysicalOffset(900), 8001, None);
+        checkpoint.flush(None).unwrap();
+        let progress = open(&storage).progress();
+        assert_eq!((progress.durable, progress.derived), (Some(PhysicalOffset(900)), Some(PhysicalOffset(900))));
     }
 
     #[test]

@@ -105,6 +105,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     if config.flush == FlushMode::Sync {
         // Readers see only what is on the disk, and dispatch is a reader.
         parts.log.files().flush(end)?;
+        checkpoint.log_synced(physical(end), scanned.newest_ms);
     }
     let from = plan.dispatch_from(&parts, indexed);
     checkpoint.lower_derived(from, parts.index.as_ref().and_then(|index| index.mark()))?;
@@ -174,6 +175,8 @@ struct Plan {
     wipe: bool,
     /// The queues are as long as they were noted to be, however far the newest entry reaches: a topic may be deleted.
     all_there: bool,
+    /// A batch may have come into some of its queues only, and no note says where it began.
+    amid_batch: bool,
 }
 
 impl Plan {
@@ -187,20 +190,20 @@ impl Plan {
                 let all_there = entries.is_some() && noted == found;
                 if entries.is_some() && !all_there {
                     tracing::warn!(noted, found, "somebody has deleted queues; they are made anew from the log");
-                    return Ok(Plan { start, derived: PhysicalOffset(0), wipe: false, all_there });
+                    return Ok(Plan { start, derived: PhysicalOffset(0), wipe: false, all_there, amid_batch: false });
                 }
-                Ok(Plan { start, derived: end, wipe: false, all_there })
+                Ok(Plan { start, derived: end, wipe: false, all_there, amid_batch: false })
             }
             // The process was killed, no more: all it wrote is there, but for what it was writing.
             Progress { durable: Some(durable), dispatched: Some(dispatched), .. } => {
                 let end = dispatched.end;
                 let start = Start { offset: at_least_min(end), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived: end, wipe: true, all_there: false })
+                Ok(Plan { start, derived: end, wipe: true, all_there: false, amid_batch: false })
             }
             Progress { durable: Some(durable), derived, .. } => {
                 let derived = derived.unwrap_or_default().min(durable);
                 let start = Start { offset: at_least_min(derived), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived, wipe: true, all_there: false })
+                Ok(Plan { start, derived, wipe: true, all_there: false, amid_batch: false })
             }
             _ => Plan::without_progress(log, checkpoint, queues.dispatched_end(), clean),
         }
@@ -216,7 +219,7 @@ impl Plan {
         if !clean {
             let offset = log.start_by_time(checkpoint.min_ms())?;
             let start = Start { offset, durable: None, durable_ms: checkpoint.log_ms() };
-            return Ok(Plan { start, derived: physical(offset), wipe: true, all_there: false });
+            return Ok(Plan { start, derived: physical(offset), wipe: true, all_there: false, amid_batch: true });
         }
         let derived = dispatched_end.unwrap_or_default();
         // Behind the last dispatched record the log either ends, which nothing proves, or goes on with another.
@@ -224,13 +227,22 @@ impl Plan {
             Some(end) if log.is_entry(end)? => end,
             _ => log.start_by_time(i64::MAX)?,
         };
-        Ok(Plan { start: Start { offset, durable: None, durable_ms: i64::MAX }, derived, wipe: true, all_there: false })
+        Ok(Plan {
+            start: Start { offset, durable: None, durable_ms: i64::MAX },
+            derived,
+            wipe: true,
+            all_there: false,
+            amid_batch: false,
+        })
     }
 
     /// From where on the log must be dispatched again: what queues and index have is recognised and passed over.
     fn dispatch_from(&self, parts: &DispatchParts, indexed: Option<PhysicalOffset>) -> PhysicalOffset {
         // Fewer entries than noted: somebody has deleted queues. None at all: they are rebuilt from the first record.
         let queued = if self.all_there { self.derived } else { parts.queues.dispatched_end().unwrap_or_default() };
+        // No batch is of two files.
+        let batch = queued.0 % parts.log.files().file_bytes() as i64;
+        let queued = if self.amid_batch { PhysicalOffset(queued.0 - batch) } else { queued };
         let from = self.derived.min(queued);
         indexed.map_or(from, |indexed| from.min(indexed)).max(parts.log.min_offset())
     }

@@ -11,7 +11,7 @@ use waspmq_protocol::message::record::FIXED_BYTES;
 
 use crate::error::{AtPath, StoreError};
 use crate::mapped_file::WordFile;
-use crate::storage::Storage;
+use crate::storage::{Blocks, Storage};
 
 /// `WASPSUM1` in ASCII.
 const MAGIC: i64 = 0x5741_5350_5355_4D31;
@@ -249,7 +249,8 @@ impl SumFile {
         Some((self.start + ((stretch as u64) << PLACE_BITS) + u64::from(place), sum))
     }
 
-    /// Forgets the sums of the records at `offset` and behind it.
+    /// Forgets the sums of the records at `offset` and behind it, for good: an entry that was left in its place would be
+    /// taken for another record's when the power fails before that one's is on the disk, and its number is.
     pub(super) fn cut(&self, storage: &dyn Storage, offset: u64) -> Result<(), StoreError> {
         let (stretch, place) = self.place(offset);
         let (first, count) = self.stretch(stretch);
@@ -264,6 +265,10 @@ impl SumFile {
             self.words.sync(0..self.entries_at())?;
         }
         let (next, stretches) = self.used();
+        let behind = self.entry_at(next) as u64..self.words.bytes() as u64;
+        storage.wipe(self.path(), behind, Blocks::Sparse).at_path("wiping the end of", self.path())?;
+        // Blocks that were wiped are gone.
+        self.ready.store(0, Ordering::Relaxed);
         self.next.store(next, Ordering::Relaxed);
         self.reached.store(stretches, Ordering::Relaxed);
         self.synced.0.fetch_min(next, Ordering::Relaxed);

@@ -62,6 +62,29 @@ fn no_flipped_bit_of_a_file_gives_a_good_record_another_sum() {
 }
 
 #[test]
+fn no_sum_that_was_cut_speaks_against_the_record_that_came_in_its_place() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut writer = SumWriter::new(open(&storage));
+    // The entries are in other sectors than the directory that counts them.
+    let places: Vec<u64> = (0..300).map(|at| at * 200).collect();
+    places.iter().for_each(|at| push(&mut writer, *at, 1));
+    writer.sums.sync().unwrap();
+    let cut = 150;
+    writer.sums.truncate_to(places[cut]).unwrap();
+    let mut writer = SumWriter::new(Arc::clone(&writer.sums));
+    places[cut..].iter().for_each(|at| push(&mut writer, *at, 2));
+    let mut ahead = 0;
+    for seed in 0..50 {
+        let sums = open(&Arc::new(storage.power_cut(seed)));
+        let Some(file) = sums.file_for(0).unwrap() else { continue };
+        ahead += u32::from(file.count() as usize > cut);
+        let wrong = file.between(places[cut], u64::MAX).find(|(_, sum)| *sum != 2);
+        assert_eq!(wrong, None, "seed {seed}");
+    }
+    assert!(ahead > 5, "the directory was ahead of its entries {ahead} times");
+}
+
+#[test]
 fn a_damaged_directory_keeps_no_record_from_being_noted() {
     let storage = Arc::new(MemoryStorage::new());
     let mut writer = SumWriter::new(open(&storage));

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use waspmq_store::{Item, Items, KeyQuery, OpenError, PhysicalOffset, storage::Storage};
 
-use crate::rig::{FILE_BYTES, ROOT, Rig, append, bodies, bodies_around_damage, one, settle, wait_durable};
+use crate::rig::{
+    FILE_BYTES, ROOT, Rig, append, append_keyed, bodies, bodies_around_damage, one, settle, wait_durable,
+};
 
 const RECORD_BYTES: i64 = 91 + 1 + 10 + 100;
 
@@ -314,6 +316,28 @@ fn lying_or_missing_checkpoints_cost_time_and_nothing_else() {
         patch(&rig, "checkpoint", 0, lie);
         assert_eq!(bodies(&rig.open(), "T", 0), expected(60));
     }
+}
+
+/// A kill comes between the queues of a batch, and the checkpoint claims that the first file is all dispatched.
+#[test]
+fn a_lying_checkpoint_hides_no_queue_that_a_kill_left_without_its_part_of_a_batch() {
+    let rig = Rig::new();
+    let store = rig.open();
+    // The index, where it is incomplete, must not be the reason to read more.
+    let keyed = |queue, body: &[u8]| append_keyed(&store, "T", queue, body, "keys").unwrap();
+    (0..20).for_each(|at| drop(keyed(i32::from(at % 2), &[at; 99])));
+    assert_eq!(keyed(2, b"next file").physical_offsets[0].0, FILE_BYTES as i64);
+    settle(&store);
+    drop(store);
+    for late in ["consumequeue/T/1", "consumequeue/T/2"] {
+        rig.storage.remove_dir(&Path::new(ROOT).join(late)).unwrap();
+    }
+    patch(&rig, "checkpoint", 0, &i64::MAX.to_be_bytes().repeat(3));
+    let again = rig.open();
+    let found = |queue| bodies(&again, "T", queue).iter().map(|body| body[0]).collect::<Vec<_>>();
+    let sent = |queue| (0..20).filter(|at| at % 2 == queue).collect::<Vec<u8>>();
+    assert_eq!([0, 1].map(found), [0, 1].map(sent));
+    assert_eq!(bodies(&again, "T", 2), [b"next file"]);
 }
 
 #[test]

@@ -397,10 +397,11 @@ fn carry_on(view: View<'_>, found: &Found, version: usize) -> Model {
         next.next.insert(queue.key, queue.next);
         let gone = expected.deleted && queue.next == 0;
         next.generations.insert(queue.key, if gone { generation + 1 } else { generation });
-        if gone {
-            // It may come back after a later crash.
-            next.deletions.push(Deletion { key: queue.key, generation, begun: 0 });
-        } else if expected.deleted {
+        // What was deleted before may come back after a later crash, and be gone again after one that takes what followed.
+        let begun = model.deletions.iter().filter(|deletion| deletion.key == queue.key && deletion.counts_at(moment));
+        let kept = begun.filter(|deletion| deletion.generation < generation || gone);
+        next.deletions.extend(kept.map(|deletion| Deletion { begun: 0, undone: u64::MAX, ..*deletion }));
+        if !gone && expected.deleted {
             let back = |sent: &Sent| queue.numbers.contains(&sent.number);
             sent.iter_mut().filter(|sent| sent.key == queue.key).for_each(|sent| sent.maybe = !back(sent));
         }

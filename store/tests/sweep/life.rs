@@ -130,7 +130,7 @@ impl Life {
         for key in Model::queues() {
             let next = store.find_queue(TOPICS[key.0], key.1).map_or(0, |queue| queue.next_append_offset().0);
             if next > 0 && model.is_deleted(key) {
-                model.comes_back(key, next);
+                model.comes_back(key, next, self.storage.operations());
             }
         }
         drop(model);
@@ -213,7 +213,7 @@ impl Life {
             let mut model = lock(&self.shared.model);
             for key in Model::queues().filter(|key| key.0 == topic) {
                 let generation = *model.generations.entry(key).and_modify(|next| *next += 1).or_insert(1) - 1;
-                model.deletions.push(Deletion { key, generation, begun });
+                model.deletions.push(Deletion { key, generation, begun, undone: u64::MAX });
                 model.next.remove(&key);
             }
         }

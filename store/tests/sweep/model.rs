@@ -66,6 +66,15 @@ pub(crate) struct Deletion {
     pub(crate) key: QueueKey,
     pub(crate) generation: u32,
     pub(crate) begun: u64,
+    /// From this moment on the queue was there again.
+    pub(crate) undone: u64,
+}
+
+impl Deletion {
+    /// Whether the queue may be gone at `moment`.
+    pub(crate) fn counts_at(&self, moment: u64) -> bool {
+        (self.begun..=self.undone).contains(&moment)
+    }
 }
 
 /// Everything that was done in a life.
@@ -130,7 +139,7 @@ impl Model {
         let deleted = self
             .deletions
             .iter()
-            .any(|deletion| deletion.key == key && deletion.generation >= generation && deletion.begun <= moment);
+            .any(|deletion| deletion.key == key && deletion.generation >= generation && deletion.counts_at(moment));
         let next = held.last().map_or(0, |last| last.offset + 1);
         let messages = held[gone..].to_vec();
         Expected { messages, optional: optional.saturating_sub(gone), deleted, next }
@@ -154,13 +163,14 @@ impl Model {
             && self.next.get(&key).is_none_or(|next| *next == 0)
     }
 
-    /// A deleted queue came back, as it may after a kill: it goes on at `next`.
-    pub(crate) fn comes_back(&mut self, key: QueueKey, next: i64) {
+    /// A deleted queue had come back at `moment`, as it may after a kill: it goes on at `next`.
+    pub(crate) fn comes_back(&mut self, key: QueueKey, next: i64, moment: u64) {
         let generation = self.generations.entry(key).or_insert(1);
         *generation -= 1;
         let generation = *generation;
         self.next.insert(key, next);
-        self.deletions.retain(|deletion| deletion.key != key || deletion.generation != generation);
+        let of_it = |deletion: &&mut Deletion| deletion.key == key && deletion.generation == generation;
+        self.deletions.iter_mut().filter(of_it).for_each(|deletion| deletion.undone = deletion.undone.min(moment));
         let of_it = self.sent.iter_mut().filter(|sent| sent.key == key && sent.generation == generation);
         of_it.for_each(|sent| sent.maybe = true);
     }
