@@ -194,6 +194,12 @@ impl Checkpoint {
         self.log_ms.load(Ordering::Acquire)
     }
 
+    /// The latest store time, ms, that anything is said to be on the disk up to.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        let times = [&self.log_ms, &self.queues_ms, &self.index_ms].map(|time| time.load(Ordering::Acquire));
+        times.into_iter().fold(0, i64::max)
+    }
+
     /// The store time, ms, up to which the index is on the disk.
     pub(crate) fn index_ms(&self) -> i64 {
         self.index_ms.load(Ordering::Acquire)
@@ -220,9 +226,14 @@ impl Checkpoint {
         }
     }
 
-    /// Queues and index turned out to lack what the log has from `from` on, and the index ends at `index`: nothing later
-    /// is claimed any more.
-    pub(crate) fn lower_derived(&self, from: PhysicalOffset, index: Option<IndexMark>) -> Result<(), StoreError> {
+    /// Queues and index turned out to lack what the log has from `from` on, stored at `ms` (`None`: nothing), and the
+    /// index ends at `index`: nothing later is claimed any more.
+    pub(crate) fn lower_derived(
+        &self,
+        from: PhysicalOffset,
+        ms: Option<i64>,
+        index: Option<IndexMark>,
+    ) -> Result<(), StoreError> {
         // The dispatcher's note is of the last run: until it starts again, there is none.
         NOTES_AT.into_iter().for_each(|at| forget_note(&self.progress_file, at));
         let mut mark = self.index_mark.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +244,11 @@ impl Checkpoint {
             *mark = index;
         }
         drop(mark);
-        if self.derived.fetch_min(from.0, Ordering::AcqRel) > from.0 || shorter {
+        // Another broker knows only these.
+        let times =
+            ms.map(|ms| [&self.queues_ms, &self.index_ms].map(|time| time.fetch_min(ms, Ordering::AcqRel) > ms));
+        let earlier = times.is_some_and(|times| times.contains(&true));
+        if self.derived.fetch_min(from.0, Ordering::AcqRel) > from.0 || shorter || earlier {
             self.flush(None)?;
         }
         Ok(())

@@ -1,21 +1,26 @@
 //! Reading a queue: walks its entries, asks the filter (entries first, then records), and collects the records as
 //! ranges of the mapped log. Called for every pull; copies nothing and allocates nothing per message.
 //! Must hold: no message is passed over that the filter could not judge; what is returned is whole records that say
-//! themselves that they belong where they were found, and have their checksums if the disk may have changed them.
+//! themselves that they belong where they were found, in this place of this queue, and have their checksums if the disk
+//! may have changed them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use waspmq_protocol::message::record::{MAGIC_AT, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, RecordView};
+use waspmq_protocol::message::record::{
+    MAGIC_AT, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, QUEUE_ID_AT, QUEUE_OFFSET_AT, RecordView,
+};
 
 use crate::commit_log::{CommitLog, Part};
 use crate::consume_queue::{ConsumeQueue, ENTRY_BYTES};
+use crate::dispatch::Wanted;
 use crate::error::StoreError;
 use crate::filter::{FILTER_BATCH_MAX, FilterRecord, MessageFilter, QueueEntry, Verdict};
 use crate::offsets::{PhysicalOffset, QueueOffset};
 use crate::queue::Queue;
+use crate::sums::Compared;
 
 /// How many bytes of entries one call looks at when most are dropped (RocketMQ's `maxFilterMessageSize`).
 const SCAN_BYTES_MIN: usize = 16_000;
@@ -24,6 +29,8 @@ const BYTES_MAX: usize = 128 << 20;
 /// Records that lie within this much of the log are read through one slice of it.
 const WINDOW_BYTES_MAX: usize = 256 << 10;
 
+/// What a disk writes, or misplaces, as one.
+const PAGE_BYTES: i64 = 4096;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// In so many lines at the end of a record lie topic and properties, nearly always.
@@ -120,7 +127,7 @@ pub(crate) fn get(
     if offset > max {
         return nothing(GetStatus::OffsetOverflowBadly, max);
     }
-    let mut walk = Walk::new(log, files, request, max);
+    let mut walk = Walk::new(log, (queue, files), request, max);
     let walked = match filter {
         None => walk.all(),
         Some(filter) => walk.filtered(filter),
@@ -145,7 +152,7 @@ struct Walk<'a> {
     end: QueueOffset,
     /// The first entry not dealt with.
     next: QueueOffset,
-    collected: Collected,
+    collected: Collected<'a>,
     count: usize,
     bytes: usize,
     /// Where the last record found begins.
@@ -157,7 +164,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(log: &'a CommitLog, files: &'a Arc<ConsumeQueue>, request: &GetRequest, max: QueueOffset) -> Self {
+    fn new(
+        log: &'a CommitLog,
+        (queue, files): (&'a Queue, &'a Arc<ConsumeQueue>),
+        request: &GetRequest,
+        max: QueueOffset,
+    ) -> Self {
         let scan = SCAN_BYTES_MIN.max(request.count_max.saturating_mul(ENTRY_BYTES)) / ENTRY_BYTES;
         Self {
             log,
@@ -169,7 +181,7 @@ impl<'a> Walk<'a> {
             },
             end: request.offset.plus(scan).min(max),
             next: request.offset,
-            collected: Collected::default(),
+            collected: Collected::of(queue),
             count: 0,
             bytes: 0,
             last: None,
@@ -213,9 +225,13 @@ impl<'a> Walk<'a> {
     fn filtered(&mut self, filter: &mut dyn MessageFilter) -> Result<(), StoreError> {
         let mut buffer = [QueueEntry::default(); FILTER_BATCH_MAX];
         while self.count < self.request.count_max {
-            let entries = self.entries(&mut buffer, FILTER_BATCH_MAX)?;
+            let read = self.entries(&mut buffer, FILTER_BATCH_MAX)?.len();
+            let entries = &mut buffer[..read];
             if entries.is_empty() {
                 break;
+            }
+            if entries.iter().any(QueueEntry::lacks_tags_code) {
+                self.find_tags_codes(entries)?;
             }
             let mut verdicts = [Verdict::CannotSay; FILTER_BATCH_MAX];
             let verdicts = &mut verdicts[..entries.len()];
@@ -235,6 +251,23 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Puts into entries what Java's broker keeps of them in files of its own: it follows from the record.
+    #[cold]
+    fn find_tags_codes(&mut self, entries: &mut [QueueEntry]) -> Result<(), StoreError> {
+        for at in 0..entries.len() {
+            if !entries[at].lacks_tags_code() {
+                continue;
+            }
+            // One whose record is gone is found out when that is asked for.
+            let bytes = self.collected.record(self.log, &entries[at..])?;
+            let record = bytes.as_deref().and_then(|bytes| RecordView::parse(bytes, false).ok());
+            let tags_code =
+                |record: RecordView<'_>| Wanted::read(record.properties()).tags_code(None, record.store_timestamp());
+            entries[at].tags_code = record.map_or(0, tags_code);
         }
         Ok(())
     }
@@ -358,15 +391,21 @@ impl Window {
 }
 
 /// The records found so far, as pieces of the log.
-#[derive(Default)]
-struct Collected {
+struct Collected<'a> {
+    queue: &'a Queue,
+    /// The page of the queue's files whose entries are known to be of its topic.
+    page: Option<i64>,
     window: Option<Window>,
     /// The piece at hand, in the window; grows while records are neighbours.
     piece: Range<usize>,
     pieces: Vec<Bytes>,
 }
 
-impl Collected {
+impl<'a> Collected<'a> {
+    fn of(queue: &'a Queue) -> Self {
+        Collected { queue, page: None, window: None, piece: 0..0, pieces: Vec::new() }
+    }
+
     /// Adds the record of the first of `entries`; the others say what will be asked for next. False if it is not there.
     fn push(&mut self, log: &CommitLog, entries: &[QueueEntry]) -> Result<bool, StoreError> {
         let Some(range) = self.find(log, entries, Part::Whole)? else { return Ok(false) };
@@ -397,7 +436,20 @@ impl Collected {
             self.finish_piece();
             self.window = open_window(log, entries)?;
         }
-        Ok(self.window.as_ref().and_then(|window| window.range_of(log, entry, part)))
+        let Some(window) = &self.window else { return Ok(None) };
+        let found = window.range_of(log, entry, part);
+        let page = page_of(entry.queue_offset);
+        let own = |range: &Range<usize>| {
+            let bytes = &window.bytes[range.clone()];
+            self.queue.is_multi_dispatch()
+                || (is_in_place(bytes, entry, self.queue.id()) || is_displaced(log, bytes, entry, self.queue))
+                    && (self.page == Some(page) || is_of_topic(bytes, self.queue.topic()))
+        };
+        let found = found.filter(own);
+        if found.is_some() {
+            self.page = Some(page);
+        }
+        Ok(found)
     }
 
     fn finish_piece(&mut self) {
@@ -440,6 +492,39 @@ fn is_record(bytes: &[u8], entry: &QueueEntry) -> bool {
     let word = |at: usize| i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let physical = (i64::from(word(PHYSICAL_OFFSET_AT)) << 32) | i64::from(word(PHYSICAL_OFFSET_AT + 4) as u32);
     word(0) == entry.size && matches!(word(MAGIC_AT), MAGIC_V1 | MAGIC_V2) && physical == entry.physical_offset.0
+}
+
+/// Whether the record at the beginning of `bytes` is the one at this place of a queue with this number.
+#[inline]
+fn is_in_place(bytes: &[u8], entry: &QueueEntry, id: i32) -> bool {
+    let at = |at: usize| bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+    let offset = bytes.get(QUEUE_OFFSET_AT..).and_then(|bytes| bytes.first_chunk());
+    at(QUEUE_ID_AT).copied().map(i32::from_be_bytes) == Some(id)
+        && offset.copied().map(i64::from_be_bytes) == Some(entry.queue_offset.0)
+}
+
+/// Whether Java's broker has put the record into its queue, but too low: where it lost entries, the next ones follow the
+/// last it has. What we dispatched has a sum, and stands in its place.
+#[cold]
+fn is_displaced(log: &CommitLog, bytes: &[u8], entry: &QueueEntry, queue: &Queue) -> bool {
+    RecordView::parse(bytes, false).is_ok_and(|record| {
+        record.queue_id() == queue.id()
+            && record.queue_offset() > entry.queue_offset.0
+            && log.sums().compare(entry.physical_offset.0 as u64, &record) == Compared::Unknown
+    })
+}
+
+/// The topic stands at the record's end, in a line of memory that nobody else needs: it is looked at once a page, which
+/// is what a disk puts in a wrong place as a whole.
+#[cold]
+fn is_of_topic(bytes: &[u8], topic: &str) -> bool {
+    RecordView::parse(bytes, false).is_ok_and(|record| record.topic() == topic)
+}
+
+/// The page of a queue's files that an entry stands in.
+#[inline]
+fn page_of(offset: QueueOffset) -> i64 {
+    offset.0 * ENTRY_BYTES as i64 / PAGE_BYTES
 }
 
 #[cfg(test)]

@@ -214,6 +214,57 @@ fn deleted_and_damaged_records_are_passed_over_and_said_so() {
 }
 
 #[test]
+fn a_page_of_entries_in_the_wrong_place_leads_to_nobody_elses_messages() {
+    let mut rig = Rig::new();
+    rig.fill("A", 0, 20);
+    for (topic, id) in [("A", 1), ("B", 0)] {
+        rig.fill(topic, id, 10);
+    }
+    let path = std::path::Path::new(QUEUES_DIR).join(format!("A/0/{:020}", 0));
+    let others = [("A", 1, 0), ("B", 0, 0), ("A", 0, 200)];
+    for (topic, id, start) in others {
+        rig.storage.write(&path, &rig.queue_file(topic, id, start)).unwrap();
+        let rig = rig.reopen();
+        let queue = rig.queues.queue("A", 0);
+        let result = get(&rig.log, &queue, &ask(0, 32, 1 << 20), None);
+        assert_eq!((result.status, result.count), (GetStatus::MessageWasRemoving, 0), "{topic} {id} {start}");
+        assert_eq!((result.next_begin_offset.0, rig.log.damaged_reads()), (10, 10));
+        let mut need = table(|_| Verdict::NeedRecord, never);
+        assert_eq!(get(&rig.log, &queue, &ask(0, 32, 1 << 20), Some(&mut need)).status, GetStatus::MessageWasRemoving);
+        assert_eq!(get(&rig.log, &queue, &ask(10, 32, 1 << 20), None).count, 10, "the rest is served");
+    }
+}
+
+#[test]
+fn tags_that_java_keeps_in_files_of_their_own_are_taken_from_the_records() {
+    struct Codes(Vec<i64>);
+    impl MessageFilter for Codes {
+        fn by_entry(&mut self, entries: &[QueueEntry], verdicts: &mut [Verdict]) {
+            self.0.extend(entries.iter().map(|entry| entry.tags_code));
+            verdicts.fill(Verdict::Keep);
+        }
+        fn by_record(&mut self, _: &[FilterRecord<'_>], _: &mut [Verdict]) {}
+    }
+    let mut rig = Rig::new();
+    let queue = rig.queues.queue("A", 0);
+    for tag in ["TagA", "", "TagB"] {
+        rig.append(&queue, b"body", format!("TAGS\x01{tag}\x02").as_bytes());
+    }
+    rig.dispatch.catch_up(None).unwrap();
+    let path = std::path::Path::new(QUEUES_DIR).join(format!("A/0/{:020}", 0));
+    let mut bytes = rig.storage.read(&path).unwrap();
+    for (entry, address) in [(0_usize, 0_i64), (1, 34)] {
+        let at = entry * ENTRY_BYTES + 12;
+        bytes[at..at + 8].copy_from_slice(&(i64::MIN + address).to_be_bytes());
+    }
+    rig.storage.write(&path, &bytes).unwrap();
+    let rig = rig.reopen();
+    let mut codes = Codes(Vec::new());
+    let result = get(&rig.log, &rig.queues.queue("A", 0), &ask(0, 32, 1 << 20), Some(&mut codes));
+    assert_eq!((result.count, codes.0), (3, vec![0x27_A807, 0, 0x27_A808]));
+}
+
+#[test]
 fn a_filter_sees_no_more_than_one_call_may_scan() {
     let mut rig = Rig::new();
     let queue = rig.fill("A", 0, 10);

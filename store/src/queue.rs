@@ -11,6 +11,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use crate::consume_queue::ConsumeQueue;
 use crate::offsets::QueueOffset;
 
+/// Queues of such topics hold entries of other topics' records (`enableMultiDispatch` of RocketMQ).
+const MULTI_DISPATCH: &str = "%LMQ%";
+
 /// One queue of one topic.
 pub struct Queue {
     topic: Arc<str>,
@@ -47,6 +50,11 @@ impl Queue {
     /// The queue's number within its topic.
     pub fn id(&self) -> i32 {
         self.id
+    }
+
+    /// Whether its entries lead to records of other queues.
+    pub(crate) fn is_multi_dispatch(&self) -> bool {
+        self.topic.starts_with(MULTI_DISPATCH)
     }
 
     /// The oldest offset that can still be read.

@@ -25,9 +25,6 @@ use crate::{
 /// Queues that may be mapped at once. The system allows about 65,000 mappings a process by default.
 const OPEN_QUEUES_MAX: usize = 16_384;
 
-/// Queues of such topics hold entries of other topics' records.
-const MULTI_DISPATCH: &str = "%LMQ%";
-
 /// What opening a store found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenReport {
@@ -107,8 +104,14 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         parts.log.files().flush(end)?;
         checkpoint.log_synced(physical(end), scanned.newest_ms);
     }
-    let from = plan.dispatch_from(&parts, indexed);
-    checkpoint.lower_derived(from, parts.index.as_ref().and_then(|index| index.mark()))?;
+    // Times that no record has: whatever else the file says is worth nothing either.
+    let lies = scanned.records > 0 && checkpoint.newest_ms() > scanned.newest_ms;
+    let from = plan.dispatch_from(&parts, indexed, lies);
+    checkpoint.lower_derived(
+        from,
+        parts.log.store_time_at(from)?,
+        parts.index.as_ref().and_then(|index| index.mark()),
+    )?;
     Dispatch::new(parts.clone(), from).catch_up(config.watch.as_ref())?;
     parts.queues.correct_min(parts.log.min_offset())?;
     // What was read for recovery need not stay in this process's memory.
@@ -130,7 +133,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
 /// Whether an entry is of its queue. RocketMQ's broker leaves entries that it cut in the file behind the queue's end, and
 /// they may name what it stored at the same place of the log since. Where it lost entries, the next ones stand too low.
 fn is_own(log: &CommitLog, queue: &Queue, entry: &QueueEntry) -> Result<bool, StoreError> {
-    if entry.is_blank() || entry.physical_offset < log.min_offset() || queue.topic().starts_with(MULTI_DISPATCH) {
+    if entry.is_blank() || entry.physical_offset < log.min_offset() || queue.is_multi_dispatch() {
         return Ok(true);
     }
     let bytes = log.record_at(entry.physical_offset)?;
@@ -175,8 +178,8 @@ struct Plan {
     wipe: bool,
     /// The queues are as long as they were noted to be, however far the newest entry reaches: a topic may be deleted.
     all_there: bool,
-    /// A batch may have come into some of its queues only, and no note says where it began.
-    amid_batch: bool,
+    /// Nothing but RocketMQ's checkpoint is known of a run that was not ended.
+    only_times: bool,
 }
 
 impl Plan {
@@ -190,20 +193,20 @@ impl Plan {
                 let all_there = entries.is_some() && noted == found;
                 if entries.is_some() && !all_there {
                     tracing::warn!(noted, found, "somebody has deleted queues; they are made anew from the log");
-                    return Ok(Plan { start, derived: PhysicalOffset(0), wipe: false, all_there, amid_batch: false });
+                    return Ok(Plan { start, derived: PhysicalOffset(0), wipe: false, all_there, only_times: false });
                 }
-                Ok(Plan { start, derived: end, wipe: false, all_there, amid_batch: false })
+                Ok(Plan { start, derived: end, wipe: false, all_there, only_times: false })
             }
             // The process was killed, no more: all it wrote is there, but for what it was writing.
             Progress { durable: Some(durable), dispatched: Some(dispatched), .. } => {
                 let end = dispatched.end;
                 let start = Start { offset: at_least_min(end), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived: end, wipe: true, all_there: false, amid_batch: false })
+                Ok(Plan { start, derived: end, wipe: true, all_there: false, only_times: false })
             }
             Progress { durable: Some(durable), derived, .. } => {
                 let derived = derived.unwrap_or_default().min(durable);
                 let start = Start { offset: at_least_min(derived), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived, wipe: true, all_there: false, amid_batch: false })
+                Ok(Plan { start, derived, wipe: true, all_there: false, only_times: false })
             }
             _ => Plan::without_progress(log, checkpoint, queues.dispatched_end(), clean),
         }
@@ -219,7 +222,7 @@ impl Plan {
         if !clean {
             let offset = log.start_by_time(checkpoint.min_ms())?;
             let start = Start { offset, durable: None, durable_ms: checkpoint.log_ms() };
-            return Ok(Plan { start, derived: physical(offset), wipe: true, all_there: false, amid_batch: true });
+            return Ok(Plan { start, derived: physical(offset), wipe: true, all_there: false, only_times: true });
         }
         let derived = dispatched_end.unwrap_or_default();
         // Behind the last dispatched record the log either ends, which nothing proves, or goes on with another.
@@ -232,17 +235,21 @@ impl Plan {
             derived,
             wipe: true,
             all_there: false,
-            amid_batch: false,
+            only_times: false,
         })
     }
 
     /// From where on the log must be dispatched again: what queues and index have is recognised and passed over.
-    fn dispatch_from(&self, parts: &DispatchParts, indexed: Option<PhysicalOffset>) -> PhysicalOffset {
+    fn dispatch_from(&self, parts: &DispatchParts, indexed: Option<PhysicalOffset>, lies: bool) -> PhysicalOffset {
+        if self.only_times && lies {
+            tracing::warn!("the checkpoint names times that no message has; the whole log is gone through");
+            return parts.log.min_offset();
+        }
         // Fewer entries than noted: somebody has deleted queues. None at all: they are rebuilt from the first record.
         let queued = if self.all_there { self.derived } else { parts.queues.dispatched_end().unwrap_or_default() };
-        // No batch is of two files.
+        // A batch may have come into some of its queues only, but none is of two files.
         let batch = queued.0 % parts.log.files().file_bytes() as i64;
-        let queued = if self.amid_batch { PhysicalOffset(queued.0 - batch) } else { queued };
+        let queued = if self.only_times { PhysicalOffset(queued.0 - batch) } else { queued };
         let from = self.derived.min(queued);
         indexed.map_or(from, |indexed| from.min(indexed)).max(parts.log.min_offset())
     }

@@ -10,6 +10,10 @@ pub(crate) const ENTRY_BYTES: usize = 20;
 /// The size field of an entry that only fills the place before a queue's first message.
 const BLANK_SIZE: i32 = i32::MAX;
 
+/// Up to here a tags code is none: it says where Java's broker, with `enableConsumeQueueExt`, keeps it in a file of its
+/// own (`ConsumeQueueExt.MAX_ADDR`). A hash has 32 bits, and a time is positive.
+const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+
 /// What stands before the first message of a queue that does not start at 0: offset 0, the largest size, no tags.
 pub(crate) const BLANK: [u8; ENTRY_BYTES] = encode(PhysicalOffset(0), BLANK_SIZE, 0);
 
@@ -47,6 +51,12 @@ impl QueueEntry {
     #[inline]
     pub(crate) fn is_blank(&self) -> bool {
         self.size == BLANK_SIZE
+    }
+
+    /// Whether the tags code is kept elsewhere.
+    #[inline]
+    pub(crate) fn lacks_tags_code(&self) -> bool {
+        self.tags_code <= EXT_ADDRESS_MAX
     }
 
     /// One past the last byte of the record; for filler, nothing: the beginning of the log.

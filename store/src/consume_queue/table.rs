@@ -230,6 +230,9 @@ impl ConsumeQueues {
         let dir = self.placement.root.join(topic);
         self.placement.storage.remove_dir(&dir).at_path("deleting the folder", &dir)?;
         let root = &self.placement.root;
+        // What Java's broker, with `enableConsumeQueueExt`, has kept of them.
+        let ext = root.with_file_name("consumequeue_ext").join(topic);
+        self.placement.storage.remove_dir(&ext).at_path("deleting the folder", &ext)?;
         match self.placement.storage.sync_dir(root) {
             // No queue has got a message yet.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -76,23 +76,42 @@ pub fn bounds(connection: &mut Connection, topic: &str, queue: i32) -> Result<(i
     Ok((ask(GET_MIN_OFFSET)?, ask(GET_MAX_OFFSET)?))
 }
 
-/// The next messages of a queue from `offset` on.
-fn pull(connection: &mut Connection, topic: &str, queue: i32, offset: i64) -> Result<Vec<Record>> {
+/// The next messages of a queue from `offset` on that are subscribed to, and where to go on.
+fn pull(
+    connection: &mut Connection,
+    (topic, queue, offset): (&str, i32, i64),
+    subscription: &str,
+) -> Result<(Vec<Record>, i64)> {
     let fields = json!({
         "consumerGroup": "exchange-reader", "topic": topic, "queueId": queue.to_string(),
         "queueOffset": offset.to_string(), "maxMsgNums": "32", "sysFlag": "4", "commitOffset": "0",
-        "suspendTimeoutMillis": "0", "subscription": "*", "subVersion": "0", "expressionType": "TAG",
+        "suspendTimeoutMillis": "0", "subscription": subscription, "subVersion": "0", "expressionType": "TAG",
     });
     let begun = Instant::now();
     loop {
         let reply = connection.call(PULL_MESSAGE, &fields, &[])?;
-        match reply.code {
-            0 => return Record::all(&reply.body),
+        let next = reply.number("nextBeginOffset");
+        match (reply.code, next) {
+            (0, Ok(next)) => return Ok((Record::all(&reply.body)?, next)),
+            // None of those that were looked at.
+            (20, Ok(next)) if next > offset => return Ok((Vec::new(), next)),
             // Nothing yet, or at once again.
-            19 | 20 if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
-            code => bail!("pulling {topic} {queue} {offset}: code {code}, {} {:?}", reply.remark, reply.fields),
+            (19 | 20, _) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            (code, _) => bail!("pulling {topic} {queue} {offset}: code {code}, {} {:?}", reply.remark, reply.fields),
         }
     }
+}
+
+/// The messages of a queue before `end` that have this tag, as the broker sorts them out.
+pub fn read_tagged(connection: &mut Connection, topic: &str, queue: i32, end: i64, tag: &str) -> Result<Vec<Record>> {
+    let (mut found, mut offset) = (Vec::new(), 0);
+    while offset < end {
+        let (more, next) = pull(connection, (topic, queue, offset), tag)?;
+        ensure!(next > offset, "a pull of {topic} {queue} for {tag} stays at {offset} of {end}");
+        found.extend(more);
+        offset = next;
+    }
+    Ok(found)
 }
 
 /// Everything in a queue, once it holds at least `expected` messages. Every message must say that it belongs where it
@@ -110,7 +129,7 @@ pub fn read_queue(connection: &mut Connection, topic: &str, queue: i32, expected
     };
     let mut found: Vec<Record> = Vec::new();
     while (found.len() as i64) < max {
-        let more = pull(connection, topic, queue, found.len() as i64)?;
+        let (more, _) = pull(connection, (topic, queue, found.len() as i64), "*")?;
         ensure!(!more.is_empty(), "a pull of {topic} {queue} found nothing at {} of {max}", found.len());
         for record in more {
             let expected = (topic, queue, found.len() as i64);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use waspmq_tests::wire::{self, Connection};
 
 use crate::asking::{
-    GET_ALL_SUBSCRIPTIONGROUP_CONFIG, GET_ALL_TOPIC_CONFIG, QUERY_MESSAGE, Request, SEARCH_OFFSET_BY_TIMESTAMP,
+    self, GET_ALL_SUBSCRIPTIONGROUP_CONFIG, GET_ALL_TOPIC_CONFIG, QUERY_MESSAGE, Request, SEARCH_OFFSET_BY_TIMESTAMP,
     UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, UPDATE_AND_CREATE_TOPIC, UPDATE_CONSUMER_OFFSET, VIEW_MESSAGE_BY_ID, ask_all,
     queue_fields,
 };
@@ -105,6 +105,25 @@ pub fn compare_times(connection: &mut Connection, ledger: &Ledger) -> Result<()>
                 records.len(),
                 first.store_ms,
                 last.store_ms
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Asks every queue for the messages with some tags: the broker must sort out exactly those.
+pub fn compare_tags(connection: &mut Connection, ledger: &Ledger) -> Result<()> {
+    for ((topic, queue), records) in &ledger.seen {
+        for tag in ["Tag0", "Größe✓", "nobody's"] {
+            let found = asking::read_tagged(connection, topic, *queue, records.len() as i64, tag)?;
+            let has_tag =
+                |record: &&Record| record.properties.iter().any(|(name, value)| name == "TAGS" && value == tag);
+            let expected: Vec<&Record> = records.iter().filter(has_tag).collect();
+            ensure!(
+                found.iter().eq(expected.iter().copied()),
+                "{topic} {queue} gives {} messages for {tag} instead of {}",
+                found.len(),
+                expected.len()
             );
         }
     }

@@ -31,7 +31,7 @@ struct Plan {
     run: fn(name: &str) -> Result<()>,
 }
 
-const PLANS: [Plan; 7] = [
+const PLANS: [Plan; 8] = [
     Plan {
         name: "java_5::opens_ours_and_ours_opens_it_again",
         java: Java,
@@ -51,6 +51,15 @@ const PLANS: [Plan; 7] = [
         run: |name| {
             let turns = [Stopped(WaspMq), Killed(WaspMq), Killed(Java), Killed(WaspMq), Killed(Java), Stopped(WaspMq)];
             Exchange::large(name).play(&turns)
+        },
+    },
+    Plan {
+        name: "java_5::keeps_tags_in_files_of_their_own",
+        java: Java,
+        quick: false,
+        run: |name| {
+            let turns = [Stopped(Java), Stopped(WaspMq), Killed(Java), Killed(WaspMq), Stopped(Java), Stopped(WaspMq)];
+            Exchange::small(name).with_ext().play(&turns)
         },
     },
     Plan {

@@ -19,6 +19,8 @@ pub const SETTINGS: [(&str, &str); 4] = [
     ("maxHashSlotNum", "1000"),
     ("maxIndexNum", "4000"),
 ];
+/// With these, queue entries say where the tags are instead of what they are.
+const EXT_SETTINGS: [(&str, &str); 2] = [("enableConsumeQueueExt", "true"), ("mappedFileSizeConsumeQueueExt", "4096")];
 const SENDERS: usize = 3;
 
 /// Whose broker works on the folder, and how it ends.
@@ -45,6 +47,7 @@ pub struct Exchange {
     pub numbers: Numbers,
     pub ledger: Ledger,
     kept: Option<Kept>,
+    settings: Vec<(&'static str, &'static str)>,
     /// Of the broker that was opened last.
     maker: Maker,
     broker: Option<BrokerUnderTest>,
@@ -54,7 +57,8 @@ impl Exchange {
     fn new(name: &str, messages: usize, load: Duration) -> Self {
         let name = name.replace("::", "-");
         let (numbers, ledger) = Default::default();
-        Self { name, messages, load, numbers, ledger, kept: None, maker: Maker::WaspMq, broker: None }
+        let settings = SETTINGS.to_vec();
+        Self { name, messages, load, numbers, ledger, kept: None, settings, maker: Maker::WaspMq, broker: None }
     }
 
     /// Of about a thousand messages a turn.
@@ -65,6 +69,12 @@ impl Exchange {
     /// Of several thousand messages a turn.
     pub fn large(name: &str) -> Self {
         Self::new(name, 4000, Duration::from_secs(2))
+    }
+
+    /// Tags are kept in files of their own, by the broker that can.
+    pub fn with_ext(mut self) -> Self {
+        self.settings.extend(EXT_SETTINGS);
+        self
     }
 
     /// Plays all turns and compares once more after the last.
@@ -109,7 +119,7 @@ impl Exchange {
         match &mut self.broker {
             Some(broker) => broker.hand_over(maker),
             None => {
-                self.broker = Some(BrokerUnderTest::start_by(maker, &self.name, &SETTINGS)?);
+                self.broker = Some(BrokerUnderTest::start_by(maker, &self.name, &self.settings)?);
                 Ok(())
             }
         }
@@ -120,6 +130,7 @@ impl Exchange {
         let mut connection = self.connection()?;
         self.ledger.compare(&mut connection)?;
         lookups::compare_messages(&mut connection, &self.ledger)?;
+        lookups::compare_tags(&mut connection, &self.ledger)?;
         if self.maker != Maker::Java49 {
             lookups::compare_times(&mut connection, &self.ledger)?;
         }
