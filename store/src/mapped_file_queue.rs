@@ -349,15 +349,17 @@ impl MappedFileQueue {
         if deleted { self.sync_names() } else { Ok(()) }
     }
 
-    /// Makes zeros of what lies in the last file behind `wrote()`, for good. For recovery: no slices may be out.
-    pub(crate) fn wipe_tail(&self) -> Result<(), StoreError> {
+    /// Makes zeros of what lies in the last file behind `wrote()`, up to `bytes_max` of it, for good. For recovery: no
+    /// slices may be out.
+    pub(crate) fn wipe_tail(&self, bytes_max: u64) -> Result<(), StoreError> {
         let (wrote, end) = (self.wrote(), self.end_offset());
         if self.is_empty() || wrote >= end {
             return Ok(());
         }
         let start = end - self.file_bytes;
         let path = file_path(&self.dir, start);
-        let range = wrote.max(start) - start..self.file_bytes;
+        let from = wrote.max(start) - start;
+        let range = from..from.saturating_add(bytes_max).min(self.file_bytes);
         self.storage.wipe(&path, range, self.blocks).at_path("wiping the end of", &path)
     }
 

@@ -10,7 +10,7 @@ use waspmq_protocol::message::record::RecordView;
 use crate::{
     checkpoint::{Checkpoint, Dispatched, Progress},
     clock::Clock,
-    commit_log::{CommitLog, Fence, Start, physical},
+    commit_log::{CommitLog, Fence, Start, Tail, physical},
     config::{FlushMode, StoreConfig},
     consume_queue::ConsumeQueues,
     dispatch::{Dispatch, DispatchParts},
@@ -69,7 +69,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     let plan = Plan::make(&log, &checkpoint, &queues, clean)?;
     let scanned = log.scan(plan.start, |_| {})?;
     let end = scanned.end;
-    log.cut(end, plan.wipe)?;
+    log.cut(end, plan.tail)?;
     log.recovered(scanned.newest_ms, plan.start.durable.unwrap_or(plan.start.offset));
     if log.files().is_empty() {
         queues.remove_all()?;
@@ -174,8 +174,8 @@ struct Plan {
     start: Start,
     /// Queues and index are complete below, as far as the notes of the last run go.
     derived: PhysicalOffset,
-    /// Whether the bytes behind the end may be something other than zeros.
-    wipe: bool,
+    /// What the bytes behind the end may be.
+    tail: Tail,
     /// The queues are as long as they were noted to be, however far the newest entry reaches: a topic may be deleted.
     all_there: bool,
     /// Nothing but RocketMQ's checkpoint is known of a run that was not ended.
@@ -193,20 +193,26 @@ impl Plan {
                 let all_there = entries.is_some() && noted == found;
                 if entries.is_some() && !all_there {
                     tracing::warn!(noted, found, "somebody has deleted queues; they are made anew from the log");
-                    return Ok(Plan { start, derived: PhysicalOffset(0), wipe: false, all_there, only_times: false });
+                    return Ok(Plan {
+                        start,
+                        derived: PhysicalOffset(0),
+                        tail: Tail::Zeros,
+                        all_there,
+                        only_times: false,
+                    });
                 }
-                Ok(Plan { start, derived: end, wipe: false, all_there, only_times: false })
+                Ok(Plan { start, derived: end, tail: Tail::Zeros, all_there, only_times: false })
             }
             // The process was killed, no more: all it wrote is there, but for what it was writing.
             Progress { durable: Some(durable), dispatched: Some(dispatched), .. } => {
                 let end = dispatched.end;
                 let start = Start { offset: at_least_min(end), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived: end, wipe: true, all_there: false, only_times: false })
+                Ok(Plan { start, derived: end, tail: Tail::HalfARecord, all_there: false, only_times: false })
             }
             Progress { durable: Some(durable), derived, .. } => {
                 let derived = derived.unwrap_or_default().min(durable);
                 let start = Start { offset: at_least_min(derived), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived, wipe: true, all_there: false, only_times: false })
+                Ok(Plan { start, derived, tail: Tail::Anything, all_there: false, only_times: false })
             }
             _ => Plan::without_progress(log, checkpoint, queues.dispatched_end(), clean),
         }
@@ -222,7 +228,13 @@ impl Plan {
         if !clean {
             let offset = log.start_by_time(checkpoint.min_ms())?;
             let start = Start { offset, durable: None, durable_ms: checkpoint.log_ms() };
-            return Ok(Plan { start, derived: physical(offset), wipe: true, all_there: false, only_times: true });
+            return Ok(Plan {
+                start,
+                derived: physical(offset),
+                tail: Tail::Anything,
+                all_there: false,
+                only_times: true,
+            });
         }
         let derived = dispatched_end.unwrap_or_default();
         // Behind the last dispatched record the log either ends, which nothing proves, or goes on with another.
@@ -233,7 +245,7 @@ impl Plan {
         Ok(Plan {
             start: Start { offset, durable: None, durable_ms: i64::MAX },
             derived,
-            wipe: true,
+            tail: Tail::Anything,
             all_there: false,
             only_times: false,
         })

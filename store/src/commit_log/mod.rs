@@ -26,7 +26,7 @@ use self::page_cache::PageCache;
 pub(crate) use self::recently_read::Part;
 use self::recently_read::RecentlyRead;
 pub use self::recovery::Fence;
-pub(crate) use self::recovery::{Start, find_record, next_entry};
+pub(crate) use self::recovery::{Start, Tail, find_record, next_entry};
 use crate::{
     clock::Clock,
     config::{FlushMode, StoreConfig},

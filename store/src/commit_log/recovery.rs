@@ -34,6 +34,18 @@ pub(crate) struct Start {
     pub(crate) durable_ms: i64,
 }
 
+/// What may lie behind the end of the log that is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Nothing: the store was closed.
+    Zeros,
+    /// A process of this boot was killed: the record that it was writing. Going through all that is made ready for records
+    /// to come would take seconds.
+    HalfARecord,
+    /// Whatever a power cut or another broker has left.
+    Anything,
+}
+
 /// A stretch of the log that holds no readable record although it should. It is left as it is and passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
@@ -217,11 +229,15 @@ impl CommitLog {
         Ok(min)
     }
 
-    /// Makes `end` the end of the log. With `wipe`, what lies behind it in its file becomes zeros: it may be records
-    /// that were cut before, which the next unclean stop would take for new ones.
-    pub(crate) fn cut(&self, end: u64, wipe: bool) -> Result<(), StoreError> {
+    /// Makes `end` the end of the log. What lies behind it in its file becomes zeros: it may be records that were cut
+    /// before, which the next unclean stop would take for new ones.
+    pub(crate) fn cut(&self, end: u64, tail: Tail) -> Result<(), StoreError> {
         self.files.truncate(end)?;
-        if wipe { self.files.wipe_tail() } else { Ok(()) }
+        match tail {
+            Tail::Zeros => Ok(()),
+            Tail::HalfARecord => self.files.wipe_tail(SEARCH_BYTES as u64),
+            Tail::Anything => self.files.wipe_tail(u64::MAX),
+        }
     }
 
     /// After recovery: the log ends here, its newest record is this old, and it is known to be on disk so far.

@@ -384,7 +384,7 @@ impl ConsumeQueue {
     fn cut_at(&self, end: QueueOffset) -> Result<(), StoreError> {
         self.finish_at(end)?;
         self.unmap();
-        self.files.wipe_tail()
+        self.files.wipe_tail(u64::MAX)
     }
 
     /// The first offset whose record the log still holds when it begins at `log_min`; the end if none is left.

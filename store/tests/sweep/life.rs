@@ -298,8 +298,10 @@ impl Shared {
         let messages: Vec<_> = (first..first + count as u64)
             .map(|number| {
                 let bytes = 8 + if long { random.below(1700) } else { random.below(180) };
-                let keyed = random.below(5) < 3;
-                (number, keyed, body(number, bytes), properties_of(number, keyed))
+                let properties = properties_of(number, random.below(5) < 3);
+                // The smallest file takes it.
+                let bytes = bytes.min(1850 - properties.len());
+                (number, properties.starts_with("KEYS"), body(number, bytes), properties)
             })
             .collect();
         let items: Vec<_> = messages
