@@ -35,7 +35,7 @@ use crate::{
     queue::Queue,
     recovery::{self, OpenReport},
     retention::{DiskStatus, Retention, RetentionParts},
-    storage::Storage,
+    storage::{Blocks, Storage},
 };
 
 /// How long a clean stop waits for the dispatcher to reach the end of the log.
@@ -124,7 +124,7 @@ impl MessageStore {
         let clean = storage.file_bytes(&abort).at_path("looking at", &abort)?.is_none();
         let recovery::Recovered { mut parts, checkpoint, report, untouched, unsynced } =
             recovery::recover(&config, &clock, clean)?;
-        storage.write(&abort, std::process::id().to_string().as_bytes()).at_path("writing", &abort)?;
+        mark_unclean(storage, &abort)?;
         storage.sync_dir(root).at_path("syncing the folder", root)?;
         parts.log.start_appending()?;
         parts.listener = listener;
@@ -398,12 +398,28 @@ impl fmt::Debug for MessageStore {
     }
 }
 
+/// Leaves the mark of a store in use, with this process's number in it if there is room: that it is there is enough.
+fn mark_unclean(storage: &dyn Storage, abort: &Path) -> Result<(), StoreError> {
+    match storage.write(abort, std::process::id().to_string().as_bytes()).at_path("writing", abort) {
+        // A broker on a full disk serves what it has.
+        Err(error) if error.is_disk_full() => match storage.file_bytes(abort).at_path("looking at", abort)? {
+            Some(_) => Ok(()),
+            None => storage.create(abort, 0, Blocks::Sparse).at_path("creating", abort),
+        },
+        done => done,
+    }
+}
+
 pub(crate) fn take_lock(storage: &dyn Storage, root: &Path) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
     let path = root.join("lock");
     match storage.lock(&path) {
         Ok(lock) => Ok(lock),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let pid = storage.read(&root.join("abort")).ok().and_then(|pid| String::from_utf8(pid).ok());
+            let pid = storage
+                .read(&root.join("abort"))
+                .ok()
+                .and_then(|pid| String::from_utf8(pid).ok())
+                .filter(|pid| !pid.trim().is_empty());
             let holder = pid.map_or("another process".into(), |pid| format!("process {}", pid.trim()));
             Err(OpenError::Locked { root: root.to_owned(), holder })
         }

@@ -211,7 +211,9 @@ impl Life {
         let begun = self.storage.operations();
         {
             let mut model = lock(&self.shared.model);
-            for key in Model::queues().filter(|key| key.0 == topic) {
+            // One that nothing was stored in since it was deleted is no life of its own: what comes back is the one before.
+            let used: Vec<_> = Model::queues().filter(|key| key.0 == topic && !model.is_deleted(*key)).collect();
+            for key in used {
                 let generation = *model.generations.entry(key).and_modify(|next| *next += 1).or_insert(1) - 1;
                 model.deletions.push(Deletion { key, generation, begun, undone: u64::MAX });
                 model.next.remove(&key);

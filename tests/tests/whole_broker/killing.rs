@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use waspmq_tests::standalone::{Signal, Standalone, mqbench};
 
-const SENDING: Duration = Duration::from_secs(2);
+const SENDING: Duration = Duration::from_millis(1200);
+/// More rounds than this are played with fewer and shorter messages, so that all of them fit on a disk.
+const FULL_LOAD_ROUNDS: u64 = 100;
 /// From SIGKILL to the process' end, and from the end of the sending time to the sender's.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -29,10 +31,11 @@ impl Round {
 
     fn send(&self, broker: &Standalone) -> Child {
         let (address, journal) = (broker.address(), self.journal.display().to_string());
-        let seconds = SENDING.as_secs().to_string();
+        let seconds = SENDING.as_secs_f64().to_string();
         let arguments = ["verify", "send", "--broker", &address, "--journal", &journal, "--topic", &self.topic];
         let mut command = mqbench(&arguments).unwrap();
-        command.args(["--queues", "4", "--connections", "4", "--in-flight", "64", "--size", "700"]);
+        let (in_flight, size) = if rounds() > FULL_LOAD_ROUNDS { ("1", "100") } else { ("64", "700") };
+        command.args(["--queues", "4", "--connections", "4", "--in-flight", in_flight, "--size", size]);
         command.args(["--duration", &seconds]).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }
