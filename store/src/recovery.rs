@@ -77,7 +77,8 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     // Entries that were not synced may be there in part: they are dispatched again.
     let certain = if clean { physical(end) } else { physical(end).min(plan.derived) };
     settle_sums(&log, certain, plan.start.durable.is_none())?;
-    queues.truncate_to(certain, !clean)?;
+    // A killed dispatcher wrote nothing behind a queue's end but entries of the batch that is dispatched again.
+    queues.truncate_to(certain, plan.tail == Tail::Anything)?;
     if plan.start.durable.is_none() {
         queues.cut_foreign(|queue, entry| is_own(&log, queue, entry))?;
     }

@@ -22,6 +22,9 @@ use rustix::fs::{
 
 use super::{Access, Backing, Blocks, Entry, Life, Memory, Region, Space, Storage};
 
+/// How much is read at a time to find bytes that are not zero.
+const LOOK_BYTES: u64 = 64 << 10;
+
 /// Files of the operating system.
 #[derive(Debug, Default)]
 pub struct DiskStorage;
@@ -220,25 +223,27 @@ fn reserve(file: &File, range: Range<u64>, new: bool) -> io::Result<()> {
 
 /// Whether a range holds anything but zeros. Holes, and blocks that were reserved and never written, are not read.
 fn holds_bytes(file: &File, range: Range<u64>) -> io::Result<bool> {
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = Vec::new();
     let mut at = range.start;
     while at < range.end {
-        at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data,
+        let (data, hole) = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            // No further than there is data: reading holes fills memory with zeros.
+            Ok(data) => (data, rustix::fs::seek(file, SeekFrom::Hole(data))?),
             Err(rustix::io::Errno::NXIO) => return Ok(false),
             // Not on this file system: all of it is data.
-            Err(rustix::io::Errno::INVAL) => at,
+            Err(rustix::io::Errno::INVAL) => (at, range.end),
             Err(error) => return Err(error.into()),
         };
-        let step = range.end.saturating_sub(at).min(buffer.len() as u64) as usize;
-        let read = file.read_at(&mut buffer[..step], at)?;
+        let step = range.end.min(hole).saturating_sub(data).min(LOOK_BYTES) as usize;
+        buffer.resize(buffer.len().max(step), 0);
+        let read = file.read_at(&mut buffer[..step], data)?;
         if buffer[..read].iter().any(|byte| *byte != 0) {
             return Ok(true);
         }
         if read == 0 {
             break;
         }
-        at += read as u64;
+        at = data + read as u64;
     }
     Ok(false)
 }

@@ -22,6 +22,10 @@ pub struct Findings {
     pub found: u64,
     /// Acknowledged and nowhere to be found.
     pub lost: u64,
+    /// How long before the last acknowledgement the first of the lost was acknowledged, ms.
+    pub lost_age_ms: u64,
+    /// Lost, though the broker has one that it stored later.
+    pub lost_before_others: u64,
     /// Found, but not in the queue, at the offset or under the message id of the acknowledgement.
     pub misplaced: u64,
     /// Further copies of a message.
@@ -146,6 +150,7 @@ impl Checker {
     /// Ends the comparison. With `strict_order`, messages that were in flight together must lie in the order of sending too.
     pub fn finish(mut self, strict_order: bool) -> Findings {
         let fates = std::mem::take(&mut self.journal.fates);
+        self.judge_losses(&fates);
         for (producer, fates) in fates.iter().enumerate() {
             for (sequence, fate) in fates.iter().enumerate() {
                 let seen = self.seen[producer][sequence];
@@ -160,6 +165,25 @@ impl Checker {
             self.check_order(producer, fates, strict_order);
         }
         self.findings
+    }
+
+    /// A broker that may lose what was not synced yet loses the end of its log, and nothing else.
+    fn judge_losses(&mut self, fates: &[Vec<Fate>]) {
+        let acknowledged = |fate: &Fate| if let Fate::Acknowledged(ack) = fate { Some(*ack) } else { None };
+        let all = fates.iter().zip(&self.seen).flat_map(|(fates, seen)| fates.iter().zip(seen));
+        let all: Vec<(Ack, bool)> =
+            all.filter_map(|(fate, seen)| Some((acknowledged(fate)?, seen.is_some()))).collect();
+        let last_ms = all.iter().map(|(ack, _)| ack.acked_ms).max().unwrap_or(0);
+        let broker = |ack: &Ack| self.journal.queues[ack.queue as usize].0.as_str();
+        let mut ends: HashMap<&str, i64> = HashMap::new();
+        for (ack, _) in all.iter().filter(|(_, found)| *found) {
+            let end = ends.entry(broker(ack)).or_default();
+            *end = ack.physical.max(*end);
+        }
+        let lost = || all.iter().filter(|(_, found)| !found).map(|(ack, _)| ack);
+        let age = lost().map(|ack| last_ms - ack.acked_ms).max().unwrap_or(0);
+        let before = lost().filter(|ack| ends.get(broker(ack)).is_some_and(|end| ack.physical < *end)).count();
+        (self.findings.lost_age_ms, self.findings.lost_before_others) = (age, before as u64);
     }
 
     fn compare(&mut self, producer: usize, sequence: usize, ack: &Ack, seen: Option<Seen>) {

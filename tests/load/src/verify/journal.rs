@@ -11,7 +11,7 @@ use waspmq_protocol::message::id::OffsetMessageId;
 
 use crate::error::LoadError;
 
-const FIRST_WORD: &str = "mqbench-journal-1";
+const FIRST_WORD: &str = "mqbench-journal-2";
 
 /// How long an acknowledgement may stay out of the file.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -31,6 +31,8 @@ pub struct Ack {
     pub acked: u64,
     /// Checksum of the body.
     pub crc: u32,
+    /// When it was answered, ms since 1970.
+    pub acked_ms: u64,
 }
 
 /// What is known of one message.
@@ -111,6 +113,7 @@ impl Journal {
                 sent: words.next()?.parse().ok()?,
                 acked: words.next()?.parse().ok()?,
                 crc: u32::from_str_radix(words.next()?, 16).ok()?,
+                acked_ms: words.next()?.parse().ok()?,
             }),
             _ => return None,
         };
@@ -160,8 +163,9 @@ impl JournalWriter {
         let written = match fate {
             Fate::Unknown => writeln!(self.out, "U {producer} {sequence}"),
             Fate::Refused => writeln!(self.out, "R {producer} {sequence}"),
-            Fate::Acknowledged(Ack { queue, offset, physical, sent, acked, crc }) => {
-                writeln!(self.out, "A {producer} {sequence} {queue} {offset} {physical} {sent} {acked} {crc:x}")
+            Fate::Acknowledged(Ack { queue, offset, physical, sent, acked, crc, acked_ms }) => {
+                let place = format_args!("{queue} {offset} {physical}");
+                writeln!(self.out, "A {producer} {sequence} {place} {sent} {acked} {crc:x} {acked_ms}")
             }
         };
         written.map_err(|source| LoadError::File { path: self.path.clone(), source })?;
@@ -195,7 +199,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let queues = [("broker-a".to_owned(), 0), ("broker-a".to_owned(), 1)];
-        let ack = Ack { queue: 1, offset: 5, physical: 1 << 40, sent: 7, acked: 9, crc: 0xABC };
+        let ack =
+            Ack { queue: 1, offset: 5, physical: 1 << 40, sent: 7, acked: 9, crc: 0xABC, acked_ms: 1_700_000_000_000 };
         let mut writer = JournalWriter::create(&path, 0xFEED, "T", &queues).unwrap();
         writer.note(1, 2, Fate::Acknowledged(ack)).unwrap();
         writer.note(0, 0, Fate::Refused).unwrap();
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!((journal.run, journal.topic.as_str(), journal.queues.as_slice()), (0xFEED, "T", &queues[..]));
         assert_eq!(journal.fates[0], [Fate::Refused]);
         assert_eq!(journal.fates[1], [Fate::Unknown, Fate::Unknown, Fate::Acknowledged(ack)]);
-        std::fs::write(&path, format!("{whole}A 1 3 9 5 5 5 5 5\n")).unwrap();
+        std::fs::write(&path, format!("{whole}A 1 3 9 5 5 5 5 5 5\n")).unwrap();
         assert!(Journal::read(&path).unwrap_err().to_string().contains("line 6"));
         std::fs::write(&path, "").unwrap();
         assert!(Journal::read(&path).is_err());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use waspmq_protocol::ResponseCode;
 
@@ -191,7 +191,8 @@ impl Traffic for Producer<'_> {
         let fate = match ResponseCode(answer.code) {
             ResponseCode::SUCCESS => {
                 let (queue, offset, physical) = self.place(answer)?;
-                Fate::Acknowledged(Ack { queue, offset, physical, sent, acked, crc })
+                let acked_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+                Fate::Acknowledged(Ack { queue, offset, physical, sent, acked, crc, acked_ms })
             }
             // Stored, but neither on disk nor on another broker for certain.
             ResponseCode::FLUSH_DISK_TIMEOUT

@@ -61,6 +61,7 @@ fn run() -> (Journal, Vec<Stored>) {
             sent: sequence * 2,
             acked: sequence * 2 + 5,
             crc,
+            acked_ms: sequence * 10,
         }));
         stored.push(Stored { queue: queue as i32, offset, physical, body });
     }
@@ -205,4 +206,13 @@ fn what_was_not_acknowledged_may_be_there_or_not() {
     assert!(findings.is_clean(), "{findings:?}");
     let Findings { acknowledged, unknown_stored, unknown_absent, refused_stored, foreign, .. } = findings;
     assert_eq!((acknowledged, unknown_stored, unknown_absent, refused_stored, foreign), (37, 2, 1, 1, 1));
+}
+
+#[test]
+fn a_lost_end_is_told_from_a_lost_middle_and_has_an_age() {
+    let (journal, stored) = run();
+    let end_lost = check(&journal, &stored[..30], true);
+    assert_eq!((end_lost.lost, end_lost.lost_age_ms, end_lost.lost_before_others), (10, 90, 0));
+    let middle_lost = check(&journal, &[&stored[..20], &stored[22..]].concat(), true);
+    assert_eq!((middle_lost.lost, middle_lost.lost_age_ms, middle_lost.lost_before_others), (2, 190, 2));
 }
