@@ -31,7 +31,7 @@ const PROGRESS_MAGIC: i64 = 0x5741_5350_5052_4F47;
 const TIMES_NOW_AT: [usize; 3] = [64, 80, 96];
 const TIMES_BEFORE_AT: [usize; 3] = [160, 176, 192];
 /// Where the sum of the queues' ends at a clean stop lies.
-const ENTRIES_AT: usize = 144;
+const BOUNDS_AT: usize = 144;
 /// Where the words of the life are in which the notes of the dispatcher count.
 const LIFE_AT: [usize; 4] = [256, 272, 288, 304];
 /// Where the dispatcher notes in turn how far it is; the older note counts when the newer one is only half written.
@@ -50,7 +50,7 @@ pub(crate) struct Checkpoint {
     durable: AtomicI64,
     derived: AtomicI64,
     clean_end: AtomicI64,
-    entries: AtomicI64,
+    bounds: AtomicI64,
     index_mark: Mutex<Option<IndexMark>>,
     flushing: Mutex<()>,
     /// `None` where it cannot be told, or once it cannot be relied on.
@@ -78,7 +78,7 @@ pub(crate) struct Progress {
     /// The log's end after a clean stop.
     pub(crate) clean_end: Option<PhysicalOffset>,
     /// The sum of the ends of all queues then.
-    pub(crate) entries: Option<i64>,
+    pub(crate) bounds: Option<i64>,
     /// How far the dispatcher had come, if the memory it wrote to still lives: the process was killed, no more.
     pub(crate) dispatched: Option<Dispatched>,
 }
@@ -102,7 +102,7 @@ impl Checkpoint {
             durable: AtomicI64::new(-1),
             derived: AtomicI64::new(-1),
             clean_end: AtomicI64::new(-1),
-            entries: AtomicI64::new(-1),
+            bounds: AtomicI64::new(-1),
             index_mark: Mutex::default(),
             flushing: Mutex::new(()),
             life: Mutex::new(storage.life(&root.join("progress")).unwrap_or_else(|error| {
@@ -140,7 +140,7 @@ impl Checkpoint {
             derived: offset(32),
             index,
             clean_end: offset(48),
-            entries: checked(file, ENTRIES_AT).filter(|entries| *entries >= 0),
+            bounds: checked(file, BOUNDS_AT).filter(|bounds| *bounds >= 0),
             dispatched: self.dispatched(),
         }
     }
@@ -256,8 +256,8 @@ impl Checkpoint {
 
     /// Writes both files for the last time before a clean stop: the log ends at `end`, and the ends of all queues make
     /// `entries`.
-    pub(crate) fn flush_closed(&self, end: PhysicalOffset, entries: i64) -> Result<(), StoreError> {
-        self.entries.store(entries, Ordering::Release);
+    pub(crate) fn flush_closed(&self, end: PhysicalOffset, bounds: i64) -> Result<(), StoreError> {
+        self.bounds.store(bounds, Ordering::Release);
         self.flush(Some(end))
     }
 
@@ -268,7 +268,7 @@ impl Checkpoint {
         let times = [&self.log_ms, &self.queues_ms, &self.index_ms].map(|time| time.load(Ordering::Acquire));
         let file = &self.progress_file;
         file.store_i64(0, PROGRESS_MAGIC);
-        let offsets = [(16, &self.durable), (32, &self.derived), (48, &self.clean_end), (ENTRIES_AT, &self.entries)];
+        let offsets = [(16, &self.durable), (32, &self.derived), (48, &self.clean_end), (BOUNDS_AT, &self.bounds)];
         for (at, offset) in offsets {
             store_checked(file, at, offset.load(Ordering::Acquire));
         }
@@ -386,7 +386,7 @@ mod tests {
         let (end, derived) = (Some(PhysicalOffset(1000)), Some(PhysicalOffset(900)));
         assert_eq!(
             progress,
-            Progress { durable: end, derived, index: mark, clean_end: end, entries: None, dispatched: None }
+            Progress { durable: end, derived, index: mark, clean_end: end, bounds: None, dispatched: None }
         );
     }
 

@@ -67,6 +67,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a row of files is not what it should be, though the disk works.
+    pub(crate) fn is_wrong_file(&self) -> bool {
+        matches!(self, Self::WrongFileSize { .. } | Self::NotAnOffset { .. } | Self::MissingFile { .. })
+    }
+
     /// Whether the disk, or what this user may have of it, is full.
     pub(crate) fn is_disk_full(&self) -> bool {
         let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);

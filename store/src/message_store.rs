@@ -358,7 +358,7 @@ impl MessageStore {
     fn mark_clean(&self, end: PhysicalOffset) -> bool {
         let (storage, root) = (&self.config.storage, &*self.config.root);
         let abort = root.join("abort");
-        let marked = self.checkpoint.flush_closed(end, self.queues.ends()).and_then(|()| {
+        let marked = self.checkpoint.flush_closed(end, self.queues.bounds()).and_then(|()| {
             storage.remove(&abort).at_path("deleting", &abort)?;
             storage.sync_dir(root).at_path("syncing the folder", root)
         });

@@ -66,7 +66,11 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         config.consume_queue_file_bytes,
         OPEN_QUEUES_MAX,
     )?;
-    let plan = Plan::make(&log, &checkpoint, &queues, clean)?;
+    let some_damaged = queues.remove_damaged()?;
+    let mut plan = Plan::make(&log, &checkpoint, &queues, clean)?;
+    if some_damaged {
+        plan.entries = Entries::Lacking;
+    }
     let scanned = log.scan(plan.start, |_| {})?;
     let end = scanned.end;
     log.cut(end, plan.tail)?;
@@ -169,6 +173,16 @@ pub(crate) fn messages(queues: &ConsumeQueues) -> u64 {
     queues.all().into_iter().map(held).map(|held| u64::try_from(held).unwrap_or(0)).sum()
 }
 
+/// What is known of the queues' entries below `derived`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entries {
+    /// The queues are as long as they were noted to be, however far the newest entry reaches: a topic may be deleted.
+    AllThere,
+    /// They are not.
+    Lacking,
+    Unknown,
+}
+
 /// What is known before the log is read.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
@@ -177,8 +191,7 @@ struct Plan {
     derived: PhysicalOffset,
     /// What the bytes behind the end may be.
     tail: Tail,
-    /// The queues are as long as they were noted to be, however far the newest entry reaches: a topic may be deleted.
-    all_there: bool,
+    entries: Entries,
     /// Nothing but RocketMQ's checkpoint is known of a run that was not ended.
     only_times: bool,
 }
@@ -188,32 +201,30 @@ impl Plan {
         let min = log.files().min_offset();
         let at_least_min = |offset: PhysicalOffset| (offset.0 as u64).max(min);
         match checkpoint.progress() {
-            Progress { clean_end: Some(end), entries, .. } if clean => {
+            Progress { clean_end: Some(end), bounds, .. } if clean => {
                 let start = Start { offset: at_least_min(end), durable: Some(end.0 as u64), durable_ms: 0 };
-                let (noted, found) = (entries.unwrap_or_default(), queues.ends());
-                let all_there = entries.is_some() && noted == found;
-                if entries.is_some() && !all_there {
-                    tracing::warn!(noted, found, "somebody has deleted queues; they are made anew from the log");
-                    return Ok(Plan {
-                        start,
-                        derived: PhysicalOffset(0),
-                        tail: Tail::Zeros,
-                        all_there,
-                        only_times: false,
-                    });
-                }
-                Ok(Plan { start, derived: end, tail: Tail::Zeros, all_there, only_times: false })
+                let found = queues.bounds();
+                let entries = match bounds {
+                    Some(noted) if noted == found => Entries::AllThere,
+                    Some(_) => {
+                        tracing::warn!("somebody has deleted files of queues; they are made anew from the log");
+                        queues.clear_cut_off(physical(min))?;
+                        Entries::Lacking
+                    }
+                    None => Entries::Unknown,
+                };
+                Ok(Plan { start, derived: end, tail: Tail::Zeros, entries, only_times: false })
             }
             // The process was killed, no more: all it wrote is there, but for what it was writing.
             Progress { durable: Some(durable), dispatched: Some(dispatched), .. } => {
                 let end = dispatched.end;
                 let start = Start { offset: at_least_min(end), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived: end, tail: Tail::HalfARecord, all_there: false, only_times: false })
+                Ok(Plan { start, derived: end, tail: Tail::HalfARecord, entries: Entries::Unknown, only_times: false })
             }
             Progress { durable: Some(durable), derived, .. } => {
                 let derived = derived.unwrap_or_default().min(durable);
                 let start = Start { offset: at_least_min(derived), durable: Some(durable.0 as u64), durable_ms: 0 };
-                Ok(Plan { start, derived, tail: Tail::Anything, all_there: false, only_times: false })
+                Ok(Plan { start, derived, tail: Tail::Anything, entries: Entries::Unknown, only_times: false })
             }
             _ => Plan::without_progress(log, checkpoint, queues.dispatched_end(), clean),
         }
@@ -233,7 +244,7 @@ impl Plan {
                 start,
                 derived: physical(offset),
                 tail: Tail::Anything,
-                all_there: false,
+                entries: Entries::Unknown,
                 only_times: true,
             });
         }
@@ -247,7 +258,7 @@ impl Plan {
             start: Start { offset, durable: None, durable_ms: i64::MAX },
             derived,
             tail: Tail::Anything,
-            all_there: false,
+            entries: Entries::Unknown,
             only_times: false,
         })
     }
@@ -258,8 +269,12 @@ impl Plan {
             tracing::warn!("the checkpoint names times that no message has; the whole log is gone through");
             return parts.log.min_offset();
         }
-        // Fewer entries than noted: somebody has deleted queues. None at all: they are rebuilt from the first record.
-        let queued = if self.all_there { self.derived } else { parts.queues.dispatched_end().unwrap_or_default() };
+        let queued = match self.entries {
+            Entries::AllThere => self.derived,
+            Entries::Lacking => return parts.log.min_offset(),
+            // None at all: they are rebuilt from the first record.
+            Entries::Unknown => parts.queues.dispatched_end().unwrap_or_default(),
+        };
         // A batch may have come into some of its queues only, but none is of two files.
         let batch = queued.0 % parts.log.files().file_bytes() as i64;
         let queued = if self.only_times { PhysicalOffset(queued.0 - batch) } else { queued };

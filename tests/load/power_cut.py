@@ -23,13 +23,12 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+from local_broker import BUILD, Broker
+
 # _IOR('X', 125, __u32), the same for ext4, xfs and f2fs; the flag: not even the file system's journal is written.
 SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
 # A file system is used for so many rounds: stores that went through many cuts are cut again.
 ROUNDS_OF_A_FILE_SYSTEM = 10
-READY_WITHIN_S = 60
 # flushIntervalCommitLog and a second, less what mqbench keeps from its journal for a moment.
 LOST_AGE_MAX_MS = 500 + 1000 - 200
 FAULTS = ("lost", "misplaced", "doubled", "corrupt", "unreadable", "out_of_order", "gaps")
@@ -37,34 +36,6 @@ FAULTS = ("lost", "misplaced", "doubled", "corrupt", "unreadable", "out_of_order
 
 def run(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-class Broker:
-    def __init__(self, data, flush, log):
-        ports = random.sample(range(20000, 30000, 4), 2)
-        self.namesrv = f"127.0.0.1:{ports[1]}"
-        self.log = open(log, "w")
-        command = [BUILD / "broker", "--data", data, "--advertise", "127.0.0.1", "--listen-port", str(ports[0])]
-        command += ["--namesrv-port", str(ports[1]), "--set", f"flushDiskType={flush.upper()}_FLUSH"]
-        begun = time.monotonic()
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        while "ready after" not in pathlib.Path(log).read_text():
-            if self.process.poll() is not None or time.monotonic() > begun + READY_WITHIN_S:
-                self.kill()
-                sys.exit(f"the broker did not start; see {log}")
-            time.sleep(0.01)
-        self.ready_after = time.monotonic() - begun
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(timeout=60) != 0:
-            sys.exit("the broker did not end cleanly")
-        self.log.close()
 
 
 def cut(mount):
@@ -79,7 +50,8 @@ def one_round(options, number, work, mount, image):
     """Returns mqbench's report."""
     journal = work / "journal"
     journal.unlink(missing_ok=True)
-    broker = Broker(mount / "store", options.flush, work / "broker.log")
+    flush = f"{options.flush.upper()}_FLUSH"
+    broker = Broker(mount / "store", work / "broker.log", flushDiskType=flush)
     command = [BUILD / "mqbench", "verify", "send", "-n", broker.namesrv, "-t", f"cut{number}", "-j", journal]
     sender = subprocess.Popen([*command, "-d", "3600", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     least, most = (float(part) for part in options.seconds.split(":"))
@@ -93,7 +65,7 @@ def one_round(options, number, work, mount, image):
     sender.wait()
     run("umount", mount)
     run("mount", "-o", "loop", image, mount)
-    broker = Broker(mount / "store", options.flush, work / "broker-again.log")
+    broker = Broker(mount / "store", work / "broker-again.log", flushDiskType=flush)
     command = [BUILD / "mqbench", "verify", "check", "-n", broker.namesrv, "-j", journal, "--json"]
     check = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if not check.stdout.strip():

@@ -11,53 +11,25 @@ import argparse
 import json
 import os
 import pathlib
-import random
 import shutil
-import signal
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+from local_broker import Broker
+
 SEND_MESSAGE, PULL_MESSAGE, UPDATE_AND_CREATE_TOPIC = 10, 11, 17
 SUCCESS = 0
 IN_FLIGHT = 256
-READY_WITHIN_S = 120
 
 
-class Broker:
-    def __init__(self, work):
-        self.port, namesrv = random.sample(range(20000, 30000, 4), 2)
-        log = work / "broker.log"
-        command = [BUILD / "broker", "--data", work / "store", "--advertise", "127.0.0.1"]
-        command += ["--listen-port", str(self.port), "--namesrv-port", str(namesrv)]
-        begun = time.monotonic()
-        self.process = subprocess.Popen(command, stdout=open(log, "w"), stderr=subprocess.STDOUT)
-        while "ready after" not in log.read_text():
-            if self.process.poll() is not None or time.monotonic() > begun + READY_WITHIN_S:
-                self.kill()
-                sys.exit(f"the broker did not start; see {log}")
-            time.sleep(0.002)
-        self.ready_after = time.monotonic() - begun
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(timeout=READY_WITHIN_S) != 0:
-            sys.exit("the broker did not end cleanly")
-
-    def figures(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        kib = int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")))
-        files = len(os.listdir(f"/proc/{self.process.pid}/fd"))
-        return {"ready_s": round(self.ready_after, 3), "rss_anon_mib": round(kib / 1024, 1), "open_files": files}
+def figures(broker):
+    status = pathlib.Path(f"/proc/{broker.process.pid}/status").read_text()
+    kib = int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")))
+    files = len(os.listdir(f"/proc/{broker.process.pid}/fd"))
+    return {"ready_s": round(broker.ready_after, 3), "rss_anon_mib": round(kib / 1024, 1), "open_files": files}
 
 
 class Connection:
@@ -151,25 +123,25 @@ def main():
     options = arguments.parse_args()
     work = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="scale-"))
     work.mkdir(parents=True, exist_ok=True)
-    broker = Broker(work)
-    print(f"empty: {broker.figures()}", flush=True)
+    broker = Broker(work / "store", work / "broker.log")
+    print(f"empty: {figures(broker)}", flush=True)
     print(f"{options.topics} topics made, {ask(broker.port, creations(options)):.0f} a second", flush=True)
-    print(f"{options.topics * options.queues} messages sent, {ask(broker.port, sends(options)):.0f} a second: {broker.figures()}")
+    print(f"{options.topics * options.queues} messages sent, {ask(broker.port, sends(options)):.0f} a second: {figures(broker)}")
     time.sleep(2)
     broker.stop()
-    broker = Broker(work)
-    print(f"after a clean stop: {broker.figures()}", flush=True)
+    broker = Broker(work / "store", work / "broker.log")
+    print(f"after a clean stop: {figures(broker)}", flush=True)
     check(options, broker.port, 1)
-    print(f"  everything pulled: {broker.figures()}", flush=True)
+    print(f"  everything pulled: {figures(broker)}", flush=True)
     broker.kill()
-    broker = Broker(work)
-    print(f"after kill -9: {broker.figures()}", flush=True)
+    broker = Broker(work / "store", work / "broker.log")
+    print(f"after kill -9: {figures(broker)}", flush=True)
     ask(broker.port, sends(options))
     broker.kill()
-    broker = Broker(work)
-    print(f"after kill -9 with a message more in each queue: {broker.figures()}", flush=True)
+    broker = Broker(work / "store", work / "broker.log")
+    print(f"after kill -9 with a message more in each queue: {figures(broker)}", flush=True)
     check(options, broker.port, 2)
-    print(f"  everything pulled: {broker.figures()}", flush=True)
+    print(f"  everything pulled: {figures(broker)}", flush=True)
     broker.stop()
     if not options.keep:
         shutil.rmtree(work)

@@ -109,8 +109,14 @@ impl ConsumeQueue {
     /// Deletes all files; the queue begins at 0 again.
     pub(crate) fn start_over(self: &Arc<Self>) -> Result<(), StoreError> {
         self.touch();
+        self.clear()?;
+        self.files.create_at(0)
+    }
+
+    /// Deletes all files; the next entry may stand anywhere. For recovery.
+    pub(crate) fn clear(&self) -> Result<(), StoreError> {
         self.files.destroy()?;
-        self.files.create_at(0)?;
+        self.files.truncate(0)?;
         self.populated.store(0, Ordering::Relaxed);
         self.first_physical.store(-1, Ordering::Release);
         self.end_physical.store(0, Ordering::Release);

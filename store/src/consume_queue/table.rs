@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::open_queues::OpenQueues;
@@ -23,6 +23,9 @@ const TOPICS_PER_THREAD: usize = 16;
 /// Up to so many queues are synced one by one.
 const FLUSHED_ALONE_MAX: usize = 32;
 
+/// In the sum of all bounds: a first offset too many must not make up for an end too few.
+const FIRST_WEIGHT: i64 = 1_000_003;
+
 /// The queues of the store and their files.
 #[derive(Debug)]
 pub(crate) struct ConsumeQueues {
@@ -30,11 +33,14 @@ pub(crate) struct ConsumeQueues {
     placement: Arc<Placement>,
     /// A topic's folder may have been made since the root folder was last synced.
     names_dirty: AtomicBool,
+    /// Queues that were left out, as their files cannot be used, and why.
+    damaged: Mutex<Vec<(String, i32, StoreError)>>,
 }
 
 impl ConsumeQueues {
     /// Opens what lies in `root`. `file_bytes` is rounded up to whole entries; at most `open_max` queues are mapped at
-    /// once. Whatever is no folder, and folders not named by a number, belong to someone else and are left alone.
+    /// once. Whatever is no folder, and folders not named by a number, belong to someone else and are left alone. Queues
+    /// whose files are missing or have the wrong size are left out, unless all are: see [`Self::remove_damaged`].
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         root: PathBuf,
@@ -44,9 +50,47 @@ impl ConsumeQueues {
         let file_bytes = file_bytes.max(1).next_multiple_of(ENTRY_BYTES as u64);
         let open_queues = OpenQueues::new(open_max);
         let placement = Arc::new(Placement { storage, root, file_bytes, open_queues });
-        let queues = Self { map: QueueMap::default(), placement, names_dirty: AtomicBool::new(false) };
+        let (map, damaged) = Default::default();
+        let queues = Self { map, placement, names_dirty: AtomicBool::new(false), damaged };
         queues.scan()?;
+        let mut damaged = queues.damaged();
+        if queues.all().is_empty() && !damaged.is_empty() {
+            // A broker with another setting, more likely than damage.
+            return Err(damaged.swap_remove(0).2);
+        }
+        drop(damaged);
         Ok(queues)
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, Vec<(String, i32, StoreError)>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Recovery: deletes the files of queues that cannot be used. Answers whether there were any: what the log has of them
+    /// is to be dispatched again.
+    pub(crate) fn remove_damaged(&self) -> Result<bool, StoreError> {
+        let damaged = std::mem::take(&mut *self.damaged());
+        for (topic, id, error) in &damaged {
+            tracing::error!(topic, queue = id, %error, "a consume queue is damaged; it is made anew from the log");
+            let dir = self.placement.root.join(topic);
+            let queue = dir.join(id.to_string());
+            self.placement.storage.remove_dir(&queue).at_path("deleting the folder", &queue)?;
+            self.placement.storage.sync_dir(&dir).at_path("syncing the folder", &dir)?;
+        }
+        Ok(!damaged.is_empty())
+    }
+
+    /// Recovery: somebody has deleted files of queues. One that does not begin at 0, and of which the log has messages, may
+    /// lack its first ones: it is made anew.
+    pub(crate) fn clear_cut_off(&self, log_min: PhysicalOffset) -> Result<(), StoreError> {
+        for queue in self.all() {
+            let Some(files) = queue.files() else { continue };
+            if files.first().0 > 0 && files.end_physical() > log_min {
+                files.clear()?;
+                queue.restart_at(files.end());
+            }
+        }
+        Ok(())
     }
 
     /// Opens every queue found, several topics at a time.
@@ -79,8 +123,11 @@ impl ConsumeQueues {
         let dir = self.placement.root.join(topic);
         for entry in self.placement.storage.list(&dir).at_path("listing", &dir)? {
             let Some(id) = entry.name.parse::<i32>().ok().filter(|_| entry.is_dir) else { continue };
-            let files = ConsumeQueue::open(&self.placement, topic, id)?;
-            self.queue(topic, id).attach(files);
+            match ConsumeQueue::open(&self.placement, topic, id) {
+                Ok(files) => drop(self.queue(topic, id).attach(files)),
+                Err(error) if error.is_wrong_file() => self.damaged().push((topic.to_owned(), id, error)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -125,9 +172,12 @@ impl ConsumeQueues {
         ends.max().filter(|end| end.0 > 0)
     }
 
-    /// The sum of the ends of all queues: another one than was noted means that queues are missing, or ends of them.
-    pub(crate) fn ends(&self) -> i64 {
-        self.all().into_iter().filter_map(|queue| queue.files().map(|files| files.end().0)).sum()
+    /// A sum over the bounds of all queues: another one than was noted means that queues are missing, or parts of them.
+    pub(crate) fn bounds(&self) -> i64 {
+        let bounds = |files: &Arc<ConsumeQueue>| files.end().0.wrapping_add(files.first().0.wrapping_mul(FIRST_WEIGHT));
+        let all = self.all().into_iter().filter_map(|queue| queue.files().map(bounds));
+        // What is noted is no negative number.
+        all.fold(0, i64::wrapping_add) & i64::MAX
     }
 
     /// Recovery: cuts every queue back to the entries whose record starts before `log_end`. With `tails_suspect` (the

@@ -356,6 +356,47 @@ fn queues_and_index_are_rebuilt_when_they_are_gone() {
     }
 }
 
+/// The log begins in its second file, the queue in the file that holds what is left.
+#[test]
+fn queue_files_that_are_missing_or_cut_short_are_made_anew() {
+    for (clean, file, damage) in [
+        (true, 0, "removed"),
+        (true, 1, "removed"),
+        (true, 4, "removed"),
+        (true, 1, "cut"),
+        (false, 1, "removed"),
+        (false, 2, "cut"),
+    ] {
+        let rig = filled(70);
+        let store = rig.open();
+        append(&store, "U", 0, b"another").unwrap();
+        settle(&store);
+        wait_durable(&store, std::time::Duration::from_secs(10));
+        store.delete_before(PhysicalOffset(FILE_BYTES as i64)).unwrap();
+        if clean {
+            assert!(store.shutdown().clean);
+        }
+        drop(store);
+        let files = rig.files("consumequeue/T/0");
+        assert_eq!(files.len(), 5, "{files:?}");
+        let path = Path::new(ROOT).join("consumequeue/T/0").join(&files[file]);
+        rig.storage.remove(&path).unwrap();
+        if damage == "cut" {
+            rig.storage.write(&path, &[1; 100]).unwrap();
+        }
+        let again = rig.open();
+        assert_eq!(bodies(&again, "T", 0), expected(70)[20..], "{damage} {file}, clean: {clean}");
+        assert_eq!(bodies(&again, "U", 0), [b"another"]);
+        assert_eq!(append(&again, "T", 0, &[70; 100]).unwrap().first_queue_offset.0, 70);
+        settle(&again);
+        assert!(again.shutdown().clean);
+        drop(again);
+        let again = rig.open();
+        assert_eq!(again.open_report().recovered_records, 0);
+        assert_eq!(bodies(&again, "T", 0), expected(71)[20..]);
+    }
+}
+
 #[test]
 fn a_rebuild_of_deleted_queues_that_is_cut_short_is_begun_again() {
     for seed in 0..10 {

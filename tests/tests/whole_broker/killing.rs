@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use waspmq_protocol::message::record;
 use waspmq_tests::standalone::{Signal, Standalone, mqbench};
+use waspmq_tests::wire::{self, Connection};
 
 const SENDING: Duration = Duration::from_millis(1200);
 /// More rounds than this are played with fewer and shorter messages, so that all of them fit on a disk.
@@ -94,4 +96,35 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let again: u64 = past.iter().map(|round| round.check(&broker)).sum();
     assert_eq!(again, acknowledged);
     println!("{} kills: {acknowledged} messages acknowledged, all there", rounds() + rounds() / 3);
+}
+
+/// Java's broker deletes its newest index file after a kill, and with few files that is where the oldest keys are.
+#[test]
+fn the_oldest_keys_are_found_after_kill_9() {
+    const KEYS: usize = 1000;
+    const QUERY_MESSAGE: i32 = 12;
+    // Once with many small index files, once with one of RocketMQ's size.
+    for options in [&["--set", "maxHashSlotNum=1000", "--set", "maxIndexNum=4000"][..], &[]] {
+        let mut broker = Standalone::serving("oldest-keys", options).unwrap();
+        for number in 0..KEYS {
+            let (key, body) = (format!("oldest-{number}"), format!("body {number}"));
+            wire::send(&broker.address(), "Keyed", 0, &[("KEYS", &key)], body.as_bytes()).unwrap();
+        }
+        let mut sender = Round::new(&broker, 1).send(&broker);
+        std::thread::sleep(Duration::from_millis(700));
+        broker.end(Signal::KILL, SOON).unwrap();
+        sender.kill().unwrap();
+        sender.wait().unwrap();
+        broker.start(options).unwrap();
+        let mut connection = Connection::open(&broker.address()).unwrap();
+        for number in 0..KEYS {
+            let fields = json!({
+                "topic": "Keyed", "key": format!("oldest-{number}"), "maxNum": "8", "beginTimestamp": "0",
+                "endTimestamp": i64::MAX.to_string(),
+            });
+            let reply = connection.call(QUERY_MESSAGE, &fields, &[]).unwrap().expect_success("a query").unwrap();
+            let found: Vec<_> = record::records(&reply.body).map(|record| record.unwrap().body().to_vec()).collect();
+            assert_eq!(found, [format!("body {number}").into_bytes()], "{options:?}");
+        }
+    }
 }
