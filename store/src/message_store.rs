@@ -122,14 +122,14 @@ impl MessageStore {
         let lock = take_lock(storage, root)?;
         let abort = root.join("abort");
         let clean = storage.file_bytes(&abort).at_path("looking at", &abort)?.is_none();
-        let recovery::Recovered { mut parts, checkpoint, report, untouched, unsynced } =
+        let recovery::Recovered { mut parts, checkpoint, report, dispatched, untouched, unsynced } =
             recovery::recover(&config, &clock, clean)?;
         mark_unclean(storage, &abort)?;
         storage.sync_dir(root).at_path("syncing the folder", root)?;
         parts.log.start_appending()?;
         parts.listener = listener;
         let (log, queues, index) = (Arc::clone(&parts.log), Arc::clone(&parts.queues), parts.index.clone());
-        let dispatcher = Arc::new(start_dispatcher(Dispatch::new(parts, report.end), Arc::clone(&checkpoint))?);
+        let dispatcher = Arc::new(start_dispatcher(Dispatch::new(parts, dispatched), Arc::clone(&checkpoint))?);
         let flush = Flush::new(Arc::clone(&log), Arc::clone(&checkpoint), Arc::clone(&clock), &config);
         let derived = Arc::new(Derived::new(
             Arc::clone(&log),

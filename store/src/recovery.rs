@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use waspmq_protocol::message::record::RecordView;
+use waspmq_protocol::message::{flags, record::RecordView};
 
 use crate::{
     checkpoint::{Checkpoint, Dispatched, Progress},
@@ -17,7 +17,7 @@ use crate::{
     error::{OpenError, StoreError},
     filter::{NoListener, QueueEntry},
     index::{Index, IndexMark, Trust},
-    offsets::PhysicalOffset,
+    offsets::{PhysicalOffset, QueueOffset},
     queue::Queue,
     sums::{Compared, sum_of},
 };
@@ -49,6 +49,8 @@ pub(crate) struct Recovered {
     pub(crate) parts: DispatchParts,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) report: OpenReport,
+    /// Where the dispatcher is to go on.
+    pub(crate) dispatched: PhysicalOffset,
     /// Everything was in order: nothing was read, cut or dispatched, so nothing needs to be synced.
     pub(crate) untouched: bool,
     /// Queues and index were found as a killed process left them: some of it may be in memory only.
@@ -87,15 +89,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         queues.cut_foreign(|queue, entry| is_own(&log, queue, entry))?;
     }
     let progress = checkpoint.progress();
-    let trust = match progress {
-        _ if clean => Trust::All,
-        Progress { dispatched: Some(Dispatched { index, .. }), .. } => {
-            Trust::Mark(index.unwrap_or(IndexMark { name: 0, entries: 1 }))
-        }
-        // Without a mark there was no index yet.
-        Progress { durable: Some(_), index, .. } => Trust::Mark(index.unwrap_or(IndexMark { name: 0, entries: 1 })),
-        _ => Trust::Until(checkpoint.index_ms()),
-    };
+    let trust = if clean { Trust::All } else { index_trust(progress, &checkpoint) };
     let (index, indexed) = open_index(config, clock, &log, trust)?;
     let parts = DispatchParts {
         log: Arc::new(log),
@@ -117,7 +111,7 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
         parts.log.store_time_at(from)?,
         parts.index.as_ref().and_then(|index| index.mark()),
     )?;
-    Dispatch::new(parts.clone(), from).catch_up(config.watch.as_ref())?;
+    let dispatched = dispatch(&parts, from, config)?;
     parts.queues.correct_min(parts.log.min_offset())?;
     // What was read for recovery need not stay in this process's memory.
     parts.log.files().release(plan.start.offset..end);
@@ -132,7 +126,41 @@ pub(crate) fn recover(config: &StoreConfig, clock: &Arc<dyn Clock>, clean: bool)
     };
     let untouched = clean && scanned.records == 0 && from >= physical(end);
     let unsynced = !clean && progress.dispatched.is_some();
-    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report, untouched, unsynced })
+    Ok(Recovered { parts, checkpoint: Arc::new(checkpoint), report, dispatched, untouched, unsynced })
+}
+
+/// How far the index of a store that was not closed is believed.
+fn index_trust(progress: Progress, checkpoint: &Checkpoint) -> Trust {
+    // Without a mark there was no index yet.
+    let mark = |index: Option<IndexMark>| Trust::Mark(index.unwrap_or(IndexMark { name: 0, entries: 1 }));
+    match progress {
+        Progress { dispatched: Some(Dispatched { index, .. }), .. } => mark(index),
+        Progress { durable: Some(_), index, .. } => mark(index),
+        _ => Trust::Until(checkpoint.index_ms()),
+    }
+}
+
+/// Dispatches the log from `from` on, and returns how far that came: not to its end if the disk is full. Then the
+/// dispatcher goes on when there is room, and meanwhile everybody reads what can be read.
+fn dispatch(parts: &DispatchParts, from: PhysicalOffset, config: &StoreConfig) -> Result<PhysicalOffset, OpenError> {
+    let mut dispatch = Dispatch::new(parts.clone(), from);
+    match dispatch.catch_up(config.watch.as_ref()) {
+        Ok(()) => Ok(dispatch.position()),
+        Err(error) if error.is_disk_full() => {
+            tracing::error!(%error, "the disk is full: the newest messages can be read when there is room");
+            // Their offsets are taken all the same.
+            let start = Start { offset: dispatch.position().0.max(0) as u64, durable: Some(0), durable_ms: 0 };
+            parts.log.scan(start, |record| {
+                if !flags::is_queued(record.sys_flag()) {
+                    return;
+                }
+                let queue = parts.queues.queue(record.topic(), record.queue_id());
+                queue.raise_next_append(QueueOffset(record.queue_offset() + 1));
+            })?;
+            Ok(dispatch.position())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether an entry is of its queue. RocketMQ's broker leaves entries that it cut in the file behind the queue's end, and
