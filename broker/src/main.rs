@@ -16,6 +16,9 @@ use waspmq_settings::Settings as _;
 /// Everything is put away within this time after a signal.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
 
+/// Threads that wait for the disk, for readers of old messages and for tables that are saved: more make no disk faster.
+const BLOCKING_THREADS_MAX: usize = 32;
+
 fn main() -> ExitCode {
     let started = Instant::now();
     let cli = Cli::parse();
@@ -44,6 +47,7 @@ fn serve(cli: &Cli, started: Instant) -> Result<(), String> {
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|error| format!("the threads that serve cannot be started: {error}"))?;
     runtime.block_on(run(prepared, started))

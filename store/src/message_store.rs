@@ -256,6 +256,11 @@ impl MessageStore {
         get::get(&self.log, queue, request, filter)
     }
 
+    /// Whether [`get`](Self::get) may have to wait for the disk: not on a thread that has others to serve.
+    pub fn may_wait(&self, queue: &Queue, request: &GetRequest) -> bool {
+        get::may_wait(&self.log, queue, request)
+    }
+
     /// The record that begins at `offset`, if one does.
     pub fn record_at(&self, offset: PhysicalOffset) -> Result<Option<Bytes>, StoreError> {
         query::record_at(&self.log, offset)

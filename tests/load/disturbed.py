@@ -59,7 +59,7 @@ def main():
     subprocess.run(["sync"], check=True)
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
     before = log_files(work)
-    reader = subprocess.Popen(bench(broker, "consume", "-t", "old", "-d", "600"), stdout=subprocess.PIPE, text=True)
+    reader = subprocess.Popen(["nice", "-n", "19", *bench(broker, "consume", "-t", "old", "-d", "600")], stdout=subprocess.PIPE, text=True)
     disturbed = quantiles(latency(options, broker))
     after = log_files(work)
     rolled, deleted = len(after - before), len(before - after)

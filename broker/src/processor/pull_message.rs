@@ -6,7 +6,7 @@ use std::sync::Arc;
 use waspmq_protocol::code::{RequestCode, ResponseCode};
 use waspmq_protocol::command::Command;
 use waspmq_protocol::header::PullMessageHeader;
-use waspmq_remoting::{Connection, Replies, ReplyTo};
+use waspmq_remoting::{Connection, Replies, ReplyTo, Responder};
 use waspmq_store::clock::Clock;
 use waspmq_store::{GetRequest, GetResult, GetStatus, MessageFilter, MessageStore, QueueOffset};
 
@@ -57,7 +57,7 @@ pub struct PullMessages {
 
 impl PullMessages {
     /// Answers a pull, or holds it.
-    pub fn handle(&self, connection: &Arc<Connection>, command: &Command<'_>, replies: &mut Replies) {
+    pub fn handle(self: &Arc<Self>, connection: &Arc<Connection>, command: &Command<'_>, replies: &mut Replies) {
         let lite = command.request_code() == RequestCode::LITE_PULL_MESSAGE;
         let header = match PullMessageHeader::decode(&command.ext) {
             Ok(header) => header,
@@ -72,24 +72,41 @@ impl PullMessages {
             let (topic, queue_id) = (&pull.topic.config.topic_name, pull.queue.id());
             self.offsets.commit(&pull.group, topic, queue_id, header.commit_offset, now_ms);
         }
+        if self.store.may_wait(&pull.queue, &self.request(&pull)) && !command.flags.is_oneway() {
+            return self.read_aside(pull, &header, connection.responder(command), now_ms);
+        }
         let result = self.read(&pull);
         let waits = response_code(&result, pull.offset) == ResponseCode::PULL_NOT_FOUND;
         if waits && header.sys_flag & pull_flag::SUSPEND != 0 && !command.flags.is_oneway() {
             if self.long_polling.len() >= self.limits.held_max {
                 return replies.push(ReplyTo::of(command), self.too_many_held().into_response());
             }
-            let hold_ms =
-                if self.limits.long_polling { header.suspend_timeout_millis } else { self.limits.short_polling_ms };
             let held = HeldPull {
                 pull,
                 responder: connection.responder(command),
-                deadline_ms: now_ms.saturating_add(hold_ms),
+                deadline_ms: self.deadline_ms(&header, now_ms),
                 again_ms: 0,
                 undecided: result.status == GetStatus::Undecided,
             };
             return self.long_polling.hold(held, now_ms);
         }
         answer(&pull, result, ReplyTo::of(command), replies);
+    }
+
+    /// Reads what lies on the disk, on a thread of its own: whoever sends meanwhile does not wait for that.
+    fn read_aside(self: &Arc<Self>, pull: Pull, header: &PullMessageHeader<'_>, responder: Responder, now_ms: i64) {
+        let suspend = header.sys_flag & pull_flag::SUSPEND != 0 && self.long_polling.len() < self.limits.held_max;
+        let deadline_ms = if suspend { self.deadline_ms(header, now_ms) } else { now_ms };
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            this.run_again(HeldPull { pull, responder, deadline_ms, again_ms: 0, undecided: false });
+        });
+    }
+
+    fn deadline_ms(&self, header: &PullMessageHeader<'_>, now_ms: i64) -> i64 {
+        let hold_ms =
+            if self.limits.long_polling { header.suspend_timeout_millis } else { self.limits.short_polling_ms };
+        now_ms.saturating_add(hold_ms)
     }
 
     /// Runs a pull again that was held. It is answered whatever is found: the client asks anew.
@@ -119,8 +136,12 @@ impl PullMessages {
         Refusal::new(ResponseCode::SYSTEM_BUSY, remark)
     }
 
+    fn request(&self, pull: &Pull) -> GetRequest {
+        GetRequest { offset: pull.offset, count_max: pull.count_max, bytes_max: self.limits.bytes_max }
+    }
+
     fn read(&self, pull: &Pull) -> GetResult {
-        let request = GetRequest { offset: pull.offset, count_max: pull.count_max, bytes_max: self.limits.bytes_max };
+        let request = self.request(pull);
         let mut plugin = match &pull.filter {
             PreparedFilter::Plugin(handle) => PluginFilter::begin(handle),
             PreparedFilter::All | PreparedFilter::Refused(_) => None,

@@ -15,9 +15,6 @@ use crate::{error::StoreError, mapped_file::MappedSlice, offsets::PhysicalOffset
 /// What was appended this far behind the end may have left memory; reading it asks for the pages first.
 const SURELY_IN_MEMORY_BYTES: u64 = 64 << 20;
 
-/// A slice of this size is one of many by readers that go through the log; a shorter one may be a single look-up.
-const LONG_BYTES: u64 = 64 << 10;
-
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -32,11 +29,12 @@ impl CommitLog {
     pub(crate) fn read(&self, offset: PhysicalOffset, bytes: usize) -> Result<Option<MappedSlice>, StoreError> {
         let Ok(offset) = u64::try_from(offset.0) else { return Ok(None) };
         let Some(slice) = self.files.slice(offset, bytes)? else { return Ok(None) };
-        self.bring_in(slice).map(Some)
+        self.bring_in_alone(slice).map(Some)
     }
 
-    /// Up to `bytes_max` bytes from `offset` on, to the end of its file at most: for going through the log in big
-    /// pieces. `None` if nothing is there.
+    /// Up to `bytes_max` bytes from `offset` on, to the end of its file at most: for readers that go through the log. Its
+    /// whole surroundings are brought in, once in a while: readers of other queues, which lie between, will come soon.
+    /// `None` if nothing is there.
     pub(crate) fn read_up_to(
         &self,
         offset: PhysicalOffset,
@@ -49,7 +47,9 @@ impl CommitLog {
 
     /// The record that begins at `offset`, whole or not; `None` if none does.
     pub(crate) fn record_at(&self, offset: PhysicalOffset) -> Result<Option<MappedSlice>, StoreError> {
-        let Some(head) = self.read_up_to(offset, record::BODY_CRC_AT)? else { return Ok(None) };
+        let Ok(at) = u64::try_from(offset.0) else { return Ok(None) };
+        let Some(head) = self.files.slice_up_to(at, record::BODY_CRC_AT)? else { return Ok(None) };
+        let head = self.bring_in_alone(head)?;
         let Some((size, _magic)) = head.split_first_chunk::<4>() else { return Ok(None) };
         let Ok(bytes) = usize::try_from(i32::from_be_bytes(*size)) else { return Ok(None) };
         let Some(slice) = self.read(offset, bytes)? else { return Ok(None) };
@@ -60,6 +60,12 @@ impl CommitLog {
     /// Whether the record at `offset` was written recently enough to be in memory without asking the disk.
     pub(crate) fn surely_in_memory(&self, offset: u64) -> bool {
         offset >= self.opened_at.load(Ordering::Relaxed) && offset + SURELY_IN_MEMORY_BYTES >= self.files.wrote()
+    }
+
+    /// Whether reading around `offset` may have to wait for the disk.
+    pub(crate) fn may_wait(&self, offset: PhysicalOffset) -> bool {
+        let Ok(offset) = u64::try_from(offset.0) else { return false };
+        !self.surely_in_memory(offset) && !self.recently_read.contains(offset, self.recently_read.now())
     }
 
     /// A time for the next two: readers ask for it once for many records.
@@ -94,24 +100,27 @@ impl CommitLog {
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Asks the disk for the slice's pages. For a longer slice its whole surroundings are asked for, once in a while:
-    /// readers of other queues, which lie between its records, will come soon.
+    /// Asks the disk for the slice's pages.
+    fn bring_in_alone(&self, slice: MappedSlice) -> Result<MappedSlice, StoreError> {
+        let (from, to) = (slice.offset(), slice.offset() + slice.len() as u64);
+        let mut stretches = (from - from % STRETCH_BYTES..to).step_by(STRETCH_BYTES as usize);
+        if stretches.any(|at| self.may_wait(PhysicalOffset(at.max(from) as i64))) {
+            slice.read_ahead()?;
+        }
+        Ok(slice)
+    }
+
+    /// Asks the disk for the slice's pages and those around them.
     fn bring_in(&self, slice: MappedSlice) -> Result<MappedSlice, StoreError> {
         let (from, to) = (slice.offset(), slice.offset() + slice.len() as u64);
         if self.surely_in_memory(from) {
             return Ok(slice);
         }
-        if to - from >= LONG_BYTES {
-            self.page_cache.note_reader(from, self.files.wrote());
-        }
+        self.page_cache.note_reader(from, self.files.wrote());
         let now = self.recently_read.now();
         let mut at = from - from % STRETCH_BYTES;
         while at < to {
             if !self.recently_read.contains(at, now) {
-                if to - from < LONG_BYTES {
-                    slice.read_ahead()?;
-                    return Ok(slice);
-                }
                 let begin = at.max(from - from % self.files.file_bytes());
                 if let Some(stretch) = self.files.slice_up_to(begin, (at + STRETCH_BYTES - begin) as usize)? {
                     stretch.read_ahead()?;

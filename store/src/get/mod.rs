@@ -137,6 +137,18 @@ pub(crate) fn get(
     GetResult { records: collected, count, bytes, behind_bytes, ..nothing(status, next) }
 }
 
+/// Whether [`get`] with this request may have to wait for the disk, judged by its first and last message.
+pub(crate) fn may_wait(log: &CommitLog, queue: &Queue, request: &GetRequest) -> bool {
+    let Some(files) = queue.files() else { return false };
+    let offset = request.offset;
+    let end = offset.plus(request.count_max).min(queue.max_offset()).min(files.file_end_after(offset));
+    let lies_far = |at: QueueOffset| {
+        let entry = files.entry_at(at).ok().flatten().filter(|entry| entry.is_written() && !entry.is_blank());
+        entry.is_some_and(|entry| log.may_wait(entry.physical_offset))
+    };
+    offset >= queue.min_offset() && offset < end && (lies_far(offset) || lies_far(QueueOffset(end.0 - 1)))
+}
+
 /// One walk over the entries of a queue.
 struct Walk<'a> {
     log: &'a CommitLog,

@@ -236,6 +236,20 @@ fn a_page_of_entries_in_the_wrong_place_leads_to_nobody_elses_messages() {
 }
 
 #[test]
+fn what_may_lie_on_the_disk_is_known_until_it_was_read() {
+    let mut rig = Rig::new();
+    rig.fill("A", 0, 30);
+    let may_wait = |rig: &Rig, offset| may_wait(&rig.log, &rig.queues.queue("A", 0), &ask(offset, 8, 1 << 20));
+    assert!(!may_wait(&rig, 0), "it was just written");
+    let rig = rig.reopen();
+    rig.log.recovered(0, rig.log.files().wrote());
+    assert!(may_wait(&rig, 0) && may_wait(&rig, 29));
+    assert!(![-1, 30, 31].into_iter().any(|offset| may_wait(&rig, offset)), "nothing is read there");
+    assert_eq!(get(&rig.log, &rig.queues.queue("A", 0), &ask(0, 32, 1 << 20), None).count, 10);
+    assert!(!may_wait(&rig, 0) && !may_wait(&rig, 1));
+}
+
+#[test]
 fn tags_that_java_keeps_in_files_of_their_own_are_taken_from_the_records() {
     struct Codes(Vec<i64>);
     impl MessageFilter for Codes {

@@ -22,8 +22,8 @@ pub struct Findings {
     pub found: u64,
     /// Acknowledged and nowhere to be found.
     pub lost: u64,
-    /// How long before the last acknowledgement the first of the lost was acknowledged, ms.
-    pub lost_age_ms: u64,
+    /// When the first of the lost was acknowledged, ms since 1970; 0 if none is lost.
+    pub first_lost_ms: u64,
     /// Lost, though the broker has one that it stored later.
     pub lost_before_others: u64,
     /// Found, but not in the queue, at the offset or under the message id of the acknowledgement.
@@ -173,7 +173,6 @@ impl Checker {
         let all = fates.iter().zip(&self.seen).flat_map(|(fates, seen)| fates.iter().zip(seen));
         let all: Vec<(Ack, bool)> =
             all.filter_map(|(fate, seen)| Some((acknowledged(fate)?, seen.is_some()))).collect();
-        let last_ms = all.iter().map(|(ack, _)| ack.acked_ms).max().unwrap_or(0);
         let broker = |ack: &Ack| self.journal.queues[ack.queue as usize].0.as_str();
         let mut ends: HashMap<&str, i64> = HashMap::new();
         for (ack, _) in all.iter().filter(|(_, found)| *found) {
@@ -181,9 +180,9 @@ impl Checker {
             *end = ack.physical.max(*end);
         }
         let lost = || all.iter().filter(|(_, found)| !found).map(|(ack, _)| ack);
-        let age = lost().map(|ack| last_ms - ack.acked_ms).max().unwrap_or(0);
+        let first_ms = lost().map(|ack| ack.acked_ms).min().unwrap_or(0);
         let before = lost().filter(|ack| ends.get(broker(ack)).is_some_and(|end| ack.physical < *end)).count();
-        (self.findings.lost_age_ms, self.findings.lost_before_others) = (age, before as u64);
+        (self.findings.first_lost_ms, self.findings.lost_before_others) = (first_ms, before as u64);
     }
 
     fn compare(&mut self, producer: usize, sequence: usize, ack: &Ack, seen: Option<Seen>) {

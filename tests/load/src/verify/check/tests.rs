@@ -209,10 +209,10 @@ fn what_was_not_acknowledged_may_be_there_or_not() {
 }
 
 #[test]
-fn a_lost_end_is_told_from_a_lost_middle_and_has_an_age() {
+fn a_lost_end_is_told_from_a_lost_middle_and_has_a_time() {
     let (journal, stored) = run();
     let end_lost = check(&journal, &stored[..30], true);
-    assert_eq!((end_lost.lost, end_lost.lost_age_ms, end_lost.lost_before_others), (10, 90, 0));
+    assert_eq!((end_lost.lost, end_lost.first_lost_ms, end_lost.lost_before_others), (10, 300, 0));
     let middle_lost = check(&journal, &[&stored[..20], &stored[22..]].concat(), true);
-    assert_eq!((middle_lost.lost, middle_lost.lost_age_ms, middle_lost.lost_before_others), (2, 190, 2));
+    assert_eq!((middle_lost.lost, middle_lost.first_lost_ms, middle_lost.lost_before_others), (2, 200, 2));
 }
