@@ -53,13 +53,12 @@ impl ConsumeQueues {
         let (map, damaged) = Default::default();
         let queues = Self { map, placement, names_dirty: AtomicBool::new(false), damaged };
         queues.scan()?;
-        let mut damaged = queues.damaged();
-        if queues.all().is_empty() && !damaged.is_empty() {
-            // A broker with another setting, more likely than damage.
-            return Err(damaged.swap_remove(0).2);
-        }
-        drop(damaged);
-        Ok(queues)
+        let some_usable = queues.all().iter().any(|queue| queue.files().is_some_and(|files| !files.is_new()));
+        let has_wrong_size = |(_, _, error): &(_, _, StoreError)| matches!(error, StoreError::WrongFileSize { .. });
+        let all_wrong = !some_usable && queues.damaged().iter().all(has_wrong_size);
+        let first_wrong = if all_wrong { queues.damaged().pop() } else { None };
+        // Every single file has another size: a broker with another setting, more likely than damage.
+        first_wrong.map_or(Ok(queues), |(_, _, error)| Err(error))
     }
 
     fn damaged(&self) -> MutexGuard<'_, Vec<(String, i32, StoreError)>> {
