@@ -311,19 +311,25 @@ impl ConsumeQueue {
     }
 
     /// Where the written entries of a file end. Most queues are short, so it is looked for from the start in growing
-    /// steps: every page touched is a page read.
+    /// steps: every page touched is a page read. Read without a mapping: in memory that is a file system, looking at a hole
+    /// through one needs room.
     fn written_end(&self, (start, end): (QueueOffset, QueueOffset)) -> Result<QueueOffset, StoreError> {
-        let mut from = start;
-        let mut step = PAGE_ENTRIES;
-        loop {
-            let to = from.plus(step).min(end);
-            let last = self.read_entry(QueueOffset(to.0 - 1))?;
-            if to == end || !last.is_some_and(|entry| entry.is_written()) {
-                return self.search((from, to), |entry| Ok(entry.is_written()));
+        let is_written = |at: i64| Ok(self.peek(QueueOffset(at), 1)?.first().is_some_and(QueueEntry::is_written));
+        let (mut low, mut high) = (start.0, end.0);
+        let mut step = PAGE_ENTRIES as i64;
+        while low + step < high {
+            if !is_written(low + step - 1)? {
+                high = low + step - 1;
+                break;
             }
-            from = to;
+            low += step;
             step *= 2;
         }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_written(middle)? { low = middle + 1 } else { high = middle }
+        }
+        Ok(QueueOffset(low))
     }
 
     /// Makes `end` the end of the queue and forgets what lies behind it.
