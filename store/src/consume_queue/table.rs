@@ -87,6 +87,9 @@ impl ConsumeQueues {
             if files.first().0 > 0 && files.end_physical() > log_min {
                 files.clear()?;
                 queue.restart_at(files.end());
+                // With a power cut a part of them would come back, and stand in the way of what is made anew.
+                let dir = self.placement.root.join(&**queue.topic());
+                self.placement.storage.sync_dir(&dir).at_path("syncing the folder", &dir)?;
             }
         }
         Ok(())
