@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use waspmq_namesrv::{NamesrvConfig, NamesrvError, NamesrvServer};
 use waspmq_plugin_host::{HostConfig, HostLimits, PluginHost, PluginStatus, StartError as PluginStartError};
 use waspmq_remoting::{BindError, Metrics, Server, ServerConfig};
@@ -28,7 +28,7 @@ use crate::processor::admin::topic::TopicAdmin;
 use crate::processor::client::Clients;
 use crate::processor::consumer_offset::ConsumerOffsets;
 use crate::processor::pull_checks::{PullChecks, PullSwitches};
-use crate::processor::pull_message::{PullLimits, PullMessages};
+use crate::processor::pull_message::{ASIDE_MAX, PullLimits, PullMessages};
 use crate::processor::query_message::QueryMessages;
 use crate::processor::send_message::SendMessages;
 use crate::processor::send_properties::BrokerEntries;
@@ -363,6 +363,7 @@ impl Shared {
             offsets: self.offsets.clone(),
             long_polling: self.long_polling.clone(),
             clock: self.clock.clone(),
+            aside: Arc::new(Semaphore::new(ASIDE_MAX)),
             limits: PullLimits {
                 bytes_max: config.pull_bytes_max,
                 long_polling: config.long_polling,

@@ -30,7 +30,7 @@ const PROGRESS_MAGIC: i64 = 0x5741_5350_5052_4F47;
 /// others, another broker wrote them.
 const TIMES_NOW_AT: [usize; 3] = [64, 80, 96];
 const TIMES_BEFORE_AT: [usize; 3] = [160, 176, 192];
-/// Where the sum of the queues' ends at a clean stop lies.
+/// Where the sum of the queues' bounds at a clean stop lies.
 const BOUNDS_AT: usize = 144;
 /// Where the words of the life are in which the notes of the dispatcher count.
 const LIFE_AT: [usize; 4] = [256, 272, 288, 304];
@@ -77,7 +77,7 @@ pub(crate) struct Progress {
     pub(crate) index: Option<IndexMark>,
     /// The log's end after a clean stop.
     pub(crate) clean_end: Option<PhysicalOffset>,
-    /// The sum of the ends of all queues then.
+    /// The sum over the bounds of all queues then.
     pub(crate) bounds: Option<i64>,
     /// How far the dispatcher had come, if the memory it wrote to still lives: the process was killed, no more.
     pub(crate) dispatched: Option<Dispatched>,
@@ -254,8 +254,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Writes both files for the last time before a clean stop: the log ends at `end`, and the ends of all queues make
-    /// `entries`.
+    /// Writes both files for the last time before a clean stop: the log ends at `end`, and the bounds of all queues
+    /// make `bounds`.
     pub(crate) fn flush_closed(&self, end: PhysicalOffset, bounds: i64) -> Result<(), StoreError> {
         self.bounds.store(bounds, Ordering::Release);
         self.flush(Some(end))

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use waspmq_protocol::code::{RequestCode, ResponseCode};
 use waspmq_protocol::command::Command;
 use waspmq_protocol::header::PullMessageHeader;
@@ -15,6 +16,9 @@ use super::refusal::Refusal;
 use crate::filter::{PluginFilter, PreparedFilter};
 use crate::long_polling::{HeldPull, LongPolling, Pull};
 use crate::offset::OffsetTable;
+
+/// Pulls that are read aside at a time: twice as many as there are threads for it.
+pub const ASIDE_MAX: usize = 64;
 
 /// Bits of a pull's `sysFlag`.
 pub mod pull_flag {
@@ -53,6 +57,8 @@ pub struct PullMessages {
     pub clock: Arc<dyn Clock>,
     /// Sizes of answers.
     pub limits: PullLimits,
+    /// One for each pull that may be read aside at a time; without one it is read at once, and its connection waits.
+    pub aside: Arc<Semaphore>,
 }
 
 impl PullMessages {
@@ -72,8 +78,11 @@ impl PullMessages {
             let (topic, queue_id) = (&pull.topic.config.topic_name, pull.queue.id());
             self.offsets.commit(&pull.group, topic, queue_id, header.commit_offset, now_ms);
         }
-        if self.store.may_wait(&pull.queue, &self.request(&pull)) && !command.flags.is_oneway() {
-            return self.read_aside(pull, &header, connection.responder(command), now_ms);
+        if !command.flags.is_oneway()
+            && self.store.may_wait(&pull.queue, &self.request(&pull))
+            && let Ok(permit) = Arc::clone(&self.aside).try_acquire_owned()
+        {
+            return self.read_aside(pull, &header, connection.responder(command), (now_ms, permit));
         }
         let result = self.read(&pull);
         let waits = response_code(&result, pull.offset) == ResponseCode::PULL_NOT_FOUND;
@@ -94,12 +103,19 @@ impl PullMessages {
     }
 
     /// Reads what lies on the disk, on a thread of its own: whoever sends meanwhile does not wait for that.
-    fn read_aside(self: &Arc<Self>, pull: Pull, header: &PullMessageHeader<'_>, responder: Responder, now_ms: i64) {
+    fn read_aside(
+        self: &Arc<Self>,
+        pull: Pull,
+        header: &PullMessageHeader<'_>,
+        responder: Responder,
+        (now_ms, permit): (i64, OwnedSemaphorePermit),
+    ) {
         let suspend = header.sys_flag & pull_flag::SUSPEND != 0 && self.long_polling.len() < self.limits.held_max;
         let deadline_ms = if suspend { self.deadline_ms(header, now_ms) } else { now_ms };
         let this = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             this.run_again(HeldPull { pull, responder, deadline_ms, again_ms: 0, undecided: false });
+            drop(permit);
         });
     }
 

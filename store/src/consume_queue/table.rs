@@ -40,7 +40,8 @@ pub(crate) struct ConsumeQueues {
 impl ConsumeQueues {
     /// Opens what lies in `root`. `file_bytes` is rounded up to whole entries; at most `open_max` queues are mapped at
     /// once. Whatever is no folder, and folders not named by a number, belong to someone else and are left alone. Queues
-    /// whose files are missing or have the wrong size are left out, unless all are: see [`Self::remove_damaged`].
+    /// whose files are missing or have the wrong size are left out, see [`Self::remove_damaged`]; if every one of them has
+    /// the wrong size, that is the error.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         root: PathBuf,
