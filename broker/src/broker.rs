@@ -20,6 +20,7 @@ use crate::data_identity::{IdentityError, OwnFolder};
 use crate::filter::Filters;
 use crate::long_polling::{HeldPull, LongPolling};
 use crate::memory::memory_bytes;
+use crate::metrics::{self, Exporter, StoreMetrics};
 use crate::offset::OffsetTable;
 use crate::own_topics::OwnTopics;
 use crate::processor::Router;
@@ -57,6 +58,16 @@ pub enum StartError {
         /// Which address, and what the system says.
         source: BindError,
     },
+    /// Metrics cannot be shown.
+    #[error(
+        "metrics cannot be shown at {address}: {source}; metricsPromExporterHost and metricsPromExporterPort move them"
+    )]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The inner name server cannot start.
     #[error(transparent)]
     NameServer(#[from] NamesrvError),
@@ -82,6 +93,8 @@ pub struct StartReport {
     pub listening: Vec<SocketAddr>,
     /// Where the inner name server listens.
     pub name_server: Option<SocketAddr>,
+    /// Where metrics are shown.
+    pub metrics: Option<SocketAddr>,
     /// What the store found.
     pub store: OpenReport,
     /// How full the disk is.
@@ -94,6 +107,7 @@ pub struct StartReport {
 pub struct Broker {
     // In the order in which they are dropped.
     tasks: Tasks,
+    exporter: Option<Exporter>,
     server: Server,
     name_server: Option<NamesrvServer>,
     registrar: Arc<Registrar>,
@@ -169,6 +183,7 @@ impl Broker {
         );
         let registrar = Arc::new(registrar);
         let router = Arc::new(shared.router(&config, &advertised, registration_watch));
+        let exporter = show_metrics(&config, &advertised, &shared).await?;
         let (pull, clients) = (router.pull.clone(), router.clients.clone());
         let server = listen(&config, router)?;
         if name_server.is_some() {
@@ -189,12 +204,13 @@ impl Broker {
             advertised,
             listening: server.local_addrs().to_vec(),
             name_server: name_server.as_ref().map(NamesrvServer::local_addr),
+            metrics: exporter.as_ref().map(Exporter::address),
             store: store.open_report().clone(),
             disk: store.disk(),
             plugins: plugins.plugins(),
         };
         let tables = shared.tables();
-        Ok(Self { tasks, server, name_server, registrar, long_polling, pull, tables, plugins, store, report })
+        Ok(Self { tasks, exporter, server, name_server, registrar, long_polling, pull, tables, plugins, store, report })
     }
 
     /// What there is to tell after the start.
@@ -210,8 +226,10 @@ impl Broker {
     /// Stops within about `within`: leaves the name servers, answers who waits, finishes what was begun, and puts
     /// everything on disk.
     pub async fn stop(self, within: Duration) -> ShutdownReport {
-        let Self { tasks, server, name_server, registrar, long_polling, pull, tables, plugins, store, .. } = self;
-        drop(tasks);
+        let Self {
+            tasks, exporter, server, name_server, registrar, long_polling, pull, tables, plugins, store, ..
+        } = self;
+        drop((tasks, exporter));
         let leave = tokio::time::timeout(within / 4, registrar.unregister());
         if leave.await.is_err() {
             tracing::warn!("the name servers were not told of the shutdown in time; they will notice by themselves");
@@ -410,6 +428,19 @@ async fn start_name_server(config: &Config) -> Result<(Option<NamesrvServer>, Ve
             Ok((Some(server), vec![reached]))
         }
     }
+}
+
+async fn show_metrics(
+    config: &Config,
+    advertised: &Advertised,
+    shared: &Shared,
+) -> Result<Option<Exporter>, StartError> {
+    let Some(shown) = &config.metrics else { return Ok(None) };
+    let mut registry = metrics::registry(&config.cluster, &config.broker_name, &shown.labels);
+    registry.register_collector(Box::new(StoreMetrics { store: shared.store.clone(), clock: shared.clock.clone() }));
+    let address = SocketAddr::new(shown.host.unwrap_or(advertised.ip), shown.port);
+    let started = Exporter::start(address, registry).await;
+    started.map(Some).map_err(|source| StartError::Metrics { address, source })
 }
 
 fn identity(config: &Config, advertised: &Advertised) -> BrokerIdentity {

@@ -13,6 +13,7 @@ mod filter;
 mod long_polling;
 mod member;
 mod memory;
+mod metrics;
 mod notify;
 mod offset;
 mod own_topics;

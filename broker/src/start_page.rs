@@ -34,6 +34,9 @@ impl fmt::Display for StartPage<'_> {
         let listening: Vec<String> = report.listening.iter().map(ToString::to_string).collect();
         writeln!(f, "  clients      {}", listening.join(", "))?;
         writeln!(f, "  advertised   {}:{} ({})", report.advertised.ip, config.listen_port, report.advertised.reason)?;
+        if let Some(address) = report.metrics {
+            writeln!(f, "  metrics      http://{address}/metrics")?;
+        }
         writeln!(
             f,
             "  data         {}, {} messages{}",

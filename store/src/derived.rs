@@ -26,8 +26,11 @@ use crate::{
 
 /// How long to wait between two rounds (`flushIntervalConsumeQueue`).
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A round that took long, as with very many queues, is not repeated before this many times as long has passed.
+/// A round that took long, as with very many queues or on a disk busy with the log, is not repeated before this many times
+/// as long has passed, so that syncing stays a small part of what the disk does;
 const REST: u32 = 10;
+/// but after this long, or as long as the round took: everything since the last round is dispatched again after a power cut.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// Syncs queues and index.
 pub(crate) struct Derived {
@@ -88,7 +91,7 @@ impl Derived {
             if self.sync().is_err() {
                 return;
             }
-            let rest = INTERVAL.max(clock.monotonic().saturating_sub(begun) * REST);
+            let rest = rest_after(clock.monotonic().saturating_sub(begun));
             // Not at the sleeper: syncs of the log would wake it. `stop` is followed by an unpark.
             let until = clock.monotonic() + rest;
             while !stopped() && clock.monotonic() < until {
@@ -175,5 +178,21 @@ impl Derived {
             Some(index) => index.flush(true).map(drop),
             None => Ok(()),
         }
+    }
+}
+
+/// How long to wait after a round that took this long.
+fn rest_after(took: Duration) -> Duration {
+    (took * REST).min(LONGEST_REST).max(INTERVAL).max(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sync_does_not_put_off_the_next_for_long() {
+        let rest = |ms| rest_after(Duration::from_millis(ms)).as_millis();
+        assert_eq!([rest(1), rest(150), rest(1500), rest(10_000)], [1000, 1500, 2000, 10_000]);
     }
 }

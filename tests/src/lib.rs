@@ -6,6 +6,7 @@ pub mod broker;
 pub mod cache;
 pub mod client;
 pub mod driver;
+pub mod metrics;
 pub mod region_filter;
 pub mod scene;
 pub mod standalone;

@@ -8,8 +8,9 @@ use waspmq_protocol::name;
 use waspmq_settings::{Given, SettingValue, Warning};
 use waspmq_store::{IndexShape, StoreConfig};
 
-use super::keys::{BrokerRole, Keys};
+use super::keys::{BrokerRole, Keys, MetricsExporterType};
 use super::retention;
+use crate::metrics::MetricsConfig;
 
 /// Clients of RocketMQ 4.4 send to the port so far below the listening port.
 pub const VIP_PORT_BELOW: u16 = 2;
@@ -92,6 +93,8 @@ pub struct Config {
     pub region: String,
     /// `traceOn`.
     pub trace_on: bool,
+    /// `metricsExporterType` and what belongs to it; none: nobody sees metrics.
+    pub metrics: Option<MetricsConfig>,
     /// `--plugins`.
     pub plugins: Option<PathBuf>,
 }
@@ -160,7 +163,8 @@ const NOT_YET: [&str; 2] = ["messageDelayLevel", "transientStorePoolEnable"];
 #[must_use]
 pub fn notes(given: &[Given], warnings: &[Warning]) -> Vec<String> {
     let unknown = warnings.iter().map(ToString::to_string);
-    let idle = given.iter().filter(|given| NOT_YET.contains(&given.name.as_str()));
+    let unseen = |given: &Given| given.name == "metricsExporterType" && matches!(&*given.value, "OTLP_GRPC" | "LOG");
+    let idle = given.iter().filter(|given| NOT_YET.contains(&given.name.as_str()) || unseen(given));
     let idle = idle.map(|given| format!("{} is known but not applied in this version", given.name));
     unknown.chain(idle).chain(retention::clamped(given)).collect()
 }
@@ -204,6 +208,7 @@ impl Config {
         };
         Ok(Self {
             store: store_config(&keys, &root),
+            metrics: metrics(&keys),
             tables: root.join("config"),
             root,
             advertised: keys.advertised,
@@ -236,6 +241,15 @@ impl Config {
             plugins: None,
         })
     }
+}
+
+fn metrics(keys: &Keys) -> Option<MetricsConfig> {
+    let shown = keys.metrics == MetricsExporterType::Prom;
+    shown.then(|| MetricsConfig {
+        host: keys.metrics_host,
+        port: keys.metrics_port,
+        labels: keys.metrics_labels.0.clone(),
+    })
 }
 
 fn store_config(keys: &Keys, root: &Path) -> StoreConfig {
@@ -315,9 +329,11 @@ mod tests {
 
     #[test]
     fn idle_and_unknown_keys_are_mentioned() {
-        let given = Properties::parse("messageDelayLevel=1s\nlistenPrt=1\nabortFile=x").unwrap().into_given();
+        let given =
+            Properties::parse("messageDelayLevel=1s\nlistenPrt=1\nabortFile=x\nmetricsExporterType=LOG").unwrap();
+        let given = given.into_given();
         let notes = notes(&given, &Keys::load(&given).unwrap().warnings);
-        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert_eq!(notes.len(), 3, "{notes:?}");
         assert!(notes[0].contains("did you mean listenPort?"), "{notes:?}");
     }
 }

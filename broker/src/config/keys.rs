@@ -91,6 +91,72 @@ impl SettingValue for BrokerRole {
     }
 }
 
+/// `metricsExporterType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsExporterType {
+    /// Nobody sees metrics.
+    Disable,
+    /// Prometheus fetches them.
+    Prom,
+    /// Sent by OpenTelemetry's protocol.
+    OtlpGrpc,
+    /// Written into a log.
+    Log,
+}
+
+impl SettingValue for MetricsExporterType {
+    fn expected() -> String {
+        "DISABLE, PROM, OTLP_GRPC or LOG".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "DISABLE" => Some(Self::Disable),
+            "PROM" => Some(Self::Prom),
+            "OTLP_GRPC" => Some(Self::OtlpGrpc),
+            "LOG" => Some(Self::Log),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Disable => "DISABLE".into(),
+            Self::Prom => "PROM".into(),
+            Self::OtlpGrpc => "OTLP_GRPC".into(),
+            Self::Log => "LOG".into(),
+        }
+    }
+}
+
+/// `metricsLabel`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricsLabels(pub Vec<(String, String)>);
+
+impl SettingValue for MetricsLabels {
+    fn expected() -> String {
+        "name:value, several joined by commas,".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+        pairs.map(label).collect::<Option<_>>().map(Self)
+    }
+
+    fn show(&self) -> String {
+        let pairs: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        pairs.join(",")
+    }
+}
+
+/// A label as Prometheus takes it: letters, digits and underlines for a name, anything for a value.
+fn label(pair: &str) -> Option<(String, String)> {
+    let (name, value) = pair.split_once(':')?;
+    let is_name = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let all = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (is_name(name) && all).then(|| (name.to_owned(), value.to_owned()))
+}
+
 settings! {
     /// What a configuration file says.
     pub struct Keys {
@@ -200,6 +266,14 @@ settings! {
         delete_pause_ms: u64 = "deleteCommitLogFilesInterval" or 100;
         /// Files deleted at one look at most.
         delete_files_max: usize = "deleteFileBatchMax" or 10;
+        /// PROM: metrics are shown to Prometheus. DISABLE: to nobody. OTLP_GRPC and LOG are not served in this version.
+        metrics: MetricsExporterType = "metricsExporterType" or MetricsExporterType::Disable;
+        /// Address to show them at. Empty: the one that clients are told.
+        metrics_host: Option<IpAddr> = "metricsPromExporterHost" or None;
+        /// Port to show them at, with path /metrics.
+        metrics_port: u16 = "metricsPromExporterPort" or 5557;
+        /// Labels for each metric, name:value joined by commas.
+        metrics_labels: MetricsLabels = "metricsLabel" or MetricsLabels::default();
         /// Access control. Not served in this version: true is refused.
         acl: bool = "aclEnable" or false;
         /// Controller mode. Not served in this version: true is refused.
@@ -239,6 +313,13 @@ mod tests {
         assert_eq!(shown("04").as_deref(), Some("04"));
         assert_eq!(shown("16; 4").as_deref(), Some("04;16"));
         assert_eq!((shown("24"), shown("4,5"), shown("")), (None, None, None));
+    }
+
+    #[test]
+    fn labels_have_names_that_prometheus_takes() {
+        let shown = |text| MetricsLabels::parse(text).map(|labels| labels.show());
+        assert_eq!(shown("zone:a, rack:1:2,").as_deref(), Some("zone:a,rack:1:2"));
+        assert_eq!((shown("zone"), shown("1a:b"), shown("a-b:c"), shown(":c")), (None, None, None, None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use waspmq_tests::metrics::{self, SHOWN, scrape, value};
 use waspmq_tests::standalone::{Signal, Standalone};
 use waspmq_tests::wire::Connection;
 
@@ -185,7 +186,8 @@ fn a_full_disk_refuses_sends_with_the_reason_and_they_go_on_by_themselves() {
         return;
     };
     let mut broker = broker_on(&mount, "full");
-    broker.start(&OPTIONS).unwrap();
+    let page = broker.start(&[&OPTIONS[..], &SHOWN].concat()).unwrap();
+    let metrics = metrics::address(&page).unwrap();
     let mut sender = Sender::new(&broker);
     create_topic(&mut sender.connection, "Full", 1).unwrap();
     let mut checked = 0;
@@ -200,8 +202,13 @@ fn a_full_disk_refuses_sends_with_the_reason_and_they_go_on_by_themselves() {
         let (_, remark) = sender.send().unwrap_err();
         let told = ["% full (", " GiB)", "refused above 90% and taken again at 85%"];
         assert!(told.iter().all(|told| remark.contains(told)), "{remark}");
+        let scraped = scrape(&metrics).unwrap();
+        assert_eq!(value(&scraped, "waspmq_messages_refused", &["% full (", told[2]]).unwrap(), 1.0);
+        assert_eq!(value(&scraped, "waspmq_disk_level", &["level=\"full\""]).unwrap(), 1.0);
+        assert!(value(&scraped, "waspmq_disk_available_bytes", &[]).unwrap() < DISK_BYTES as f64 / 10.0);
         mount.deflate();
         sender.until_taken();
+        assert_eq!(value(&scrape(&metrics).unwrap(), "waspmq_messages_refused", &[]).unwrap(), 0.0);
         sender.check();
         checked = sender.acknowledged.len();
     }

@@ -10,6 +10,7 @@ mod hostile_bytes;
 mod hostile_filters;
 mod hostile_requests;
 mod killing;
+mod metrics;
 mod recorded;
 mod starting;
 mod stopping;
