@@ -25,6 +25,7 @@ mod offsets;
 mod populate;
 mod query;
 mod queue;
+mod recent;
 mod recovery;
 mod retention;
 mod sleeper;

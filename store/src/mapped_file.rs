@@ -143,6 +143,13 @@ impl MappedFile {
         self.region.read_ahead(range).at_path("reading", &self.path)
     }
 
+    /// Asks the disk for the range and does not wait for it.
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        if let Err(error) = self.region.will_need(range) {
+            tracing::debug!(path = %self.path.display(), %error, "the disk is not asked ahead");
+        }
+    }
+
     /// Says how pages of this file will be touched.
     pub(crate) fn expect_access(&self, access: Access) {
         if let Err(error) = self.region.expect_access(access) {
@@ -229,6 +236,11 @@ impl MappedSlice {
         self.file.read_ahead(self.range.clone())
     }
 
+    /// Asks the disk for the bytes and does not wait for them.
+    pub(crate) fn will_need(&self) {
+        self.file.will_need(self.range.clone());
+    }
+
     /// A part of this slice; panics beyond its end, as slices do.
     pub(crate) fn part(&self, range: Range<usize>) -> MappedSlice {
         assert!(range.start <= range.end && range.end <= self.range.len());
@@ -300,6 +312,18 @@ impl WordFile {
     /// Makes the pages present and writable, so that storing into them does not enter the kernel.
     pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
         self.region.populate(range)
+    }
+
+    /// Brings the range in from the disk; a bad page is an error here instead of a signal later.
+    pub(crate) fn read_ahead(&self, range: Range<usize>) -> Result<(), StoreError> {
+        self.region.read_ahead(range).at_path("reading", &self.path)
+    }
+
+    /// Asks the disk for the range and does not wait for it.
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        if let Err(error) = self.region.will_need(range) {
+            tracing::debug!(path = %self.path.display(), %error, "the disk is not asked ahead");
+        }
     }
 
     fn word(&self, at: usize) -> &AtomicU32 {

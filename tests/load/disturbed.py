@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """How much longer sends take while files roll, retention deletes and somebody reads what nobody remembers.
 
-    sudo python3 tests/load/disturbed.py [--rate 20000] [--seconds 30] [--gigabytes 10] [--keep DIR]
+    sudo python3 tests/load/disturbed.py [--rate 20000] [--seconds 20] [--gigabytes 10] [--rounds 3] [--disk MIB_A_SECOND] [--keep DIR]
 
-One broker, files of 64 MiB: the wait of sends at a fixed rate on the quiet broker first; then a log of many gigabytes is
-written, dropped from memory, and read from its start while the same sends go on, and each new file makes the oldest one go.
-Root is needed for dropping the page cache. Uses the release build.
+One broker, files of 64 MiB, a log of many gigabytes. In turns: the wait of sends at a fixed rate while nothing else is asked; then
+the log, dropped from memory, is read from its start while the same sends go on, and each new file makes the oldest one
+go. The reader takes as much processor as the disk lets it: --disk limits that to what a disk of that speed would give. Root is needed
+for that and for dropping the page cache. Uses the release build.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import shutil
+import statistics
 import subprocess
 import tempfile
-import time
 
-from local_broker import BUILD, Broker
+from local_broker import BUILD, Broker, drop_caches
+from slow_disk import SlowDisk
 
 FILE_BYTES = 64 << 20
 # What a message of the benchmark takes in the log.
@@ -40,7 +43,9 @@ def quantiles(report):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rate", type=int, default=20_000, help="messages a second")
-    arguments.add_argument("--seconds", type=int, default=30)
+    arguments.add_argument("--seconds", type=int, default=20)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--disk", type=int, help="MiB a second that the disk reads at most")
     arguments.add_argument("--gigabytes", type=float, default=10)
     arguments.add_argument("--keep", help="work here instead of in a folder that is removed")
     options = arguments.parse_args()
@@ -50,31 +55,45 @@ def main():
     # Looks often, so that a file goes for every one that comes.
     settings = {"mappedFileSizeCommitLog": FILE_BYTES, "commitLogRetentionBytes": kept, "cleanResourceInterval": 1000}
     broker = Broker(work / "store", work / "broker.log", **settings)
-    quiet = quantiles(latency(options, broker))
-    print(f"quiet: {quiet} µs", flush=True)
     count = int(kept / RECORD_BYTES)
     fill = ["-t", "old", "--batch", "32", "--count", str(count), "-d", "600"]
     subprocess.run(bench(broker, "produce", *fill), check=True, stdout=subprocess.DEVNULL)
-    time.sleep(3)
-    subprocess.run(["sync"], check=True)
-    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+    with SlowDisk(work, options.disk << 20) if options.disk else contextlib.nullcontext() as slow:
+        ratios = []
+        for number in range(1, options.rounds + 1):
+            # What a process has mapped is not dropped from memory.
+            broker.stop()
+            drop_caches()
+            broker = Broker(work / "store", work / "broker.log", **settings)
+            if slow:
+                slow.add(broker.process.pid)
+            quiet = quantiles(latency(options, broker))
+            print(f"round {number}, quiet: {quiet} µs", flush=True)
+            disturbed = disturb(options, broker, work)
+            ratios.append({name: disturbed[name] / quiet[name] for name in quiet})
+            print("  of the quiet ones: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios[-1].items()), flush=True)
+    medians = {name: statistics.median(ratio[name] for ratio in ratios) for name in ratios[0]}
+    print("median of the rounds: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in medians.items()))
+    broker.stop()
+    if not options.keep:
+        shutil.rmtree(work)
+
+
+def disturb(options, broker, work):
+    """Quantiles while somebody reads from the start."""
     before = log_files(work)
-    reader = subprocess.Popen(["nice", "-n", "19", *bench(broker, "consume", "-t", "old", "-d", "600")], stdout=subprocess.PIPE, text=True)
+    command = ["nice", "-n", "19", *bench(broker, "consume", "-t", "old", "-d", "600")]
+    reader = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     disturbed = quantiles(latency(options, broker))
     after = log_files(work)
     rolled, deleted = len(after - before), len(before - after)
     still_reading = reader.poll() is None
-    print(f"while {rolled} files roll, {deleted} are deleted and {len(before)} are read cold "
-          f"({'to the end of the run' if still_reading else 'not to the end of the run'}): {disturbed} µs", flush=True)
     reader.terminate()
-    read = reader.communicate()[0].strip()
-    if read:
-        print(f"  the reader: {json.loads(read)['mebibytes_per_second']:.0f} MiB/s")
-    for name in quiet:
-        print(f"  {name}: {disturbed[name] / quiet[name]:.2f} of the quiet one")
-    broker.stop()
-    if not options.keep:
-        shutil.rmtree(work)
+    seconds = [line.split() for line in reader.communicate()[1].splitlines() if " msg/s " in line]
+    rates = sorted(int(words[2]) * RECORD_BYTES for words in seconds)
+    print(f"  while {rolled} files of {len(before)} roll, {deleted} are deleted and all are read cold at {rates[len(rates) // 2] >> 20} MiB/s"
+          f"{'' if still_reading else ' (not to the end of the round)'}: {disturbed} µs", flush=True)
+    return disturbed
 
 
 def log_files(work):

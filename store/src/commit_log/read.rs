@@ -2,6 +2,7 @@
 //! What must hold: only whole records below `max_offset` are handed out, and a page the disk cannot give is an error
 //! here instead of a signal that ends the process.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use waspmq_protocol::message::record::{self, RecordError, RecordView};
@@ -14,6 +15,10 @@ use crate::{error::StoreError, mapped_file::MappedSlice, offsets::PhysicalOffset
 
 /// What was appended this far behind the end may have left memory; reading it asks for the pages first.
 const SURELY_IN_MEMORY_BYTES: u64 = 64 << 20;
+
+/// So much ahead of a reader that goes through the log the disk is asked for: a disk that reads 2 GB a second needs 2 ms for it,
+/// about as long as it takes to answer.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
@@ -121,14 +126,31 @@ impl CommitLog {
         let mut at = from - from % STRETCH_BYTES;
         while at < to {
             if !self.recently_read.contains(at, now) {
+                // Who read the stretch before will read on.
+                if at >= STRETCH_BYTES && self.recently_read.contains(at - STRETCH_BYTES, now) {
+                    self.ask_ahead(at + STRETCH_BYTES..at + AHEAD_BYTES, now)?;
+                }
                 let begin = at.max(from - from % self.files.file_bytes());
                 if let Some(stretch) = self.files.slice_up_to(begin, (at + STRETCH_BYTES - begin) as usize)? {
                     stretch.read_ahead()?;
+                    self.sums.bring_in(begin..at + STRETCH_BYTES);
                 }
                 self.recently_read.note(at, now);
             }
             at += STRETCH_BYTES;
         }
         Ok(slice)
+    }
+
+    fn ask_ahead(&self, range: Range<u64>, now: u64) -> Result<(), StoreError> {
+        for at in range.step_by(STRETCH_BYTES as usize) {
+            if self.recently_read.note_asked(at, now)
+                && let Some(stretch) = self.files.slice_up_to(at, STRETCH_BYTES as usize)?
+            {
+                stretch.will_need();
+                self.sums.will_need(at..at + STRETCH_BYTES);
+            }
+        }
+        Ok(())
     }
 }

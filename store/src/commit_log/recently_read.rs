@@ -1,4 +1,4 @@
-//! Remembers which stretches of the log were asked from the disk lately, and which of their records were checked since, so
+//! Remembers which stretches of the log were read from the disk lately, which were asked for ahead of a reader, and which of their records were checked since, so
 //! that readers going through the same stretch, as those of all queues do, ask and check once and not for every pull.
 //! Called by `read` and by `get`. Must hold: forgetting costs time only; remembering is short, because the page cache may
 //! drop a page meanwhile and the disk give another one.
@@ -6,6 +6,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::recent::Recent;
 
 /// Size of a stretch.
 pub(super) const STRETCH_BYTES: u64 = 1 << 20;
@@ -36,8 +38,10 @@ pub(super) struct RecentlyRead {
 
 #[derive(Debug, Default)]
 struct Stretch {
-    /// The stretch's number and the time step, together; 0 for none.
-    mark: AtomicU64,
+    /// The stretch that was read last.
+    read: Recent,
+    /// The stretch that the disk was asked for last, without waiting.
+    asked: Recent,
     /// A bit for each record that was checked since, for each [`Part`]. Made when the first one is: 2 KiB.
     checked: [OnceLock<Box<[AtomicU64; WORDS]>>; 2],
 }
@@ -49,22 +53,32 @@ impl Default for RecentlyRead {
 }
 
 impl RecentlyRead {
-    /// The current time step; from 2 on, so that a mark is never 0.
+    /// The current time step, as [`Recent`] takes it.
     pub(super) fn now(&self) -> u64 {
         self.started.elapsed().as_secs() / STEP.as_secs() + 2
     }
 
     /// Whether the stretch around `offset` was read in this step or the one before.
     pub(super) fn contains(&self, offset: u64, now: u64) -> bool {
-        let seen = self.stretch(offset).mark.load(Ordering::Acquire);
-        seen == value(offset, now) || seen == value(offset, now - 1)
+        self.stretch(offset).read.is(offset / STRETCH_BYTES, now)
     }
 
     /// Notes that the stretch around `offset` was read. Nothing in it counts as checked any more.
     pub(super) fn note(&self, offset: u64, now: u64) {
         let stretch = self.stretch(offset);
         stretch.forget_checked();
-        stretch.mark.store(value(offset, now), Ordering::Release);
+        stretch.read.note(offset / STRETCH_BYTES, now);
+    }
+
+    /// Notes that the disk is asked for the stretch around `offset`. False if it was asked, or the stretch read, not long
+    /// ago.
+    pub(super) fn note_asked(&self, offset: u64, now: u64) -> bool {
+        let (asked, place) = (&self.stretch(offset).asked, offset / STRETCH_BYTES);
+        let anew = !asked.is(place, now) && !self.contains(offset, now);
+        if anew {
+            asked.note(place, now);
+        }
+        anew
     }
 
     /// Whether the part of the record at `offset` was checked since its stretch was read.
@@ -111,11 +125,6 @@ fn place(offset: u64) -> (usize, u64) {
     ((grain / 64) as usize, 1 << (grain % 64))
 }
 
-/// A stretch number has at most 43 bits; 20 bits of steps last for weeks, and then repeat.
-fn value(offset: u64, now: u64) -> u64 {
-    ((offset / STRETCH_BYTES) << 20) | (now & 0xF_FFFF)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +140,17 @@ mod tests {
         // Another stretch takes the place.
         read.note((5 + REMEMBERED as u64) << 20, now);
         assert!(!read.contains(5 << 20, now));
+    }
+
+    #[test]
+    fn the_disk_is_asked_once_for_a_stretch_that_was_not_read() {
+        let read = RecentlyRead::default();
+        let now = read.now();
+        assert!(read.note_asked(5 << 20, now) && !read.note_asked(5 << 20, now + 1));
+        assert!(!read.contains(5 << 20, now), "asked for is not read");
+        assert!(read.note_asked(5 << 20, now + 3), "it may be gone again");
+        read.note(6 << 20, now);
+        assert!(!read.note_asked(6 << 20, now) && read.note_asked((6 + REMEMBERED as u64) << 20, now));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Must hold: entry n stands at byte `n * 20`, without gaps; a queue nobody touches costs no mapping and no descriptor.
 
 mod entry;
+mod far_reads;
 mod open_queues;
 mod queue_files;
 mod table;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use smallvec::SmallVec;
 
 use super::entry::{BLANK, ENTRY_BYTES, decode};
+use super::far_reads::FarReads;
 use super::open_queues::{OpenQueues, UseMark};
 use crate::error::{AtPath, StoreError};
 use crate::filter::QueueEntry;
@@ -44,6 +45,7 @@ pub(crate) struct ConsumeQueue {
     first_physical: AtomicI64,
     /// Pages below are present already.
     populated: AtomicU64,
+    far_reads: FarReads,
     mark: UseMark,
 }
 
@@ -58,9 +60,11 @@ impl ConsumeQueue {
             end_physical: AtomicI64::new(0),
             first_physical: AtomicI64::new(-1),
             populated: AtomicU64::new(0),
+            far_reads: FarReads::default(),
             mark: UseMark::default(),
         };
         queue.find_end()?;
+        queue.far_reads.set_opened_at(queue.files.wrote());
         Ok(Arc::new(queue))
     }
 
@@ -118,6 +122,7 @@ impl ConsumeQueue {
         self.files.destroy()?;
         self.files.truncate(0)?;
         self.populated.store(0, Ordering::Relaxed);
+        self.far_reads.set_opened_at(0);
         self.first_physical.store(-1, Ordering::Release);
         self.end_physical.store(0, Ordering::Release);
         Ok(())
@@ -191,6 +196,19 @@ impl ConsumeQueue {
         }
         let slice = self.files.slice(byte_of(offset), ENTRY_BYTES)?;
         Ok(slice.as_deref().and_then(|bytes| bytes.first_chunk()).map(|bytes| decode(bytes, offset)))
+    }
+
+    /// Whether reading entries from `offset` on may have to wait for the disk. `now` is [`CommitLog::reading_now`].
+    ///
+    /// [`CommitLog::reading_now`]: crate::commit_log::CommitLog::reading_now
+    pub(crate) fn may_wait(&self, offset: QueueOffset, now: u64) -> bool {
+        self.far_reads.may_wait(&self.files, byte_of(offset), now)
+    }
+
+    /// Brings in from the disk the entry at `offset` and those around it, and asks for those behind them.
+    pub(crate) fn bring_in(self: &Arc<Self>, offset: QueueOffset, now: u64) -> Result<(), StoreError> {
+        self.touch();
+        self.far_reads.bring_in(&self.files, byte_of(offset), now)
     }
 
     /// Reads entries from `from` on into `out`, as many as fit, ending at the end of the file or at `end`. Returns how

@@ -9,11 +9,12 @@ use super::*;
 use crate::filter::QueueEntry;
 use crate::offsets::{PhysicalOffset, QueueOffset};
 use crate::queue::Queue;
-use crate::storage::{Blocks, MemoryStorage, Storage};
+use crate::storage::{Blocks, Fault, MemoryStorage, Operation, Storage};
 
 const ROOT: &str = "/store/consumequeue";
 const FILE_ENTRIES: usize = 10;
 const RECORD: i32 = 100;
+const EVERY_READ_FAILS: Fault = Fault { operation: Some(Operation::Read), after: 0, lasting: true, errno: 5 };
 
 fn open(storage: &Arc<MemoryStorage>) -> ConsumeQueues {
     ConsumeQueues::open(Arc::clone(storage) as _, ROOT.into(), (FILE_ENTRIES * ENTRY_BYTES) as u64, 3).unwrap()
@@ -60,6 +61,34 @@ fn what_does_not_look_like_a_queue_is_left_alone() {
     assert_eq!(queues.find("A", 0).unwrap().max_offset(), QueueOffset(2));
     assert!(queues.find("A", 9).is_none() && queues.find("B", 0).is_none());
     assert_eq!(storage.read(&Path::new(ROOT).join("CURRENT")).unwrap(), b"rocksdb");
+}
+
+#[test]
+fn entries_that_may_be_on_the_disk_are_brought_in_a_stretch_at_a_time() {
+    // A whole number of stretches, as they are counted in each file.
+    const STRETCH: i64 = 65_536 / ENTRY_BYTES as i64 + 1;
+    let file_bytes = 2 * 65_536 * ENTRY_BYTES as u64;
+    let storage = Arc::new(MemoryStorage::new());
+    let open = || ConsumeQueues::open(Arc::clone(&storage) as _, ROOT.into(), file_bytes, 3).unwrap();
+    let physical: Vec<i64> = (0..3 * STRETCH).map(|at| at * 100).collect();
+    let (queue, files) = append(&open(), "A", &physical);
+    let far = |files: &Arc<ConsumeQueue>, offset| files.may_wait(QueueOffset(offset), 2);
+    let end = queue.max_offset().0;
+    assert!(!far(&files, end - 1) && !far(&files, end), "it was just written");
+    assert!(far(&files, 0), "it was written long ago");
+    let (_, files) = append(&open(), "A", &[end * 100]);
+    assert!(far(&files, 0) && far(&files, end - 1), "another process wrote it");
+    assert!(!far(&files, end) && !far(&files, end + 1));
+    files.bring_in(QueueOffset(1), 2).unwrap();
+    assert!(!far(&files, 0) && !far(&files, STRETCH - 2) && far(&files, STRETCH));
+    storage.plan(EVERY_READ_FAILS);
+    files.bring_in(QueueOffset(STRETCH - 2), 3).unwrap();
+    files.bring_in(QueueOffset(end), 2).unwrap();
+    assert!(files.bring_in(QueueOffset(STRETCH), 2).is_err() && far(&files, STRETCH));
+    storage.clear_plans();
+    files.bring_in(QueueOffset(STRETCH), 2).unwrap();
+    assert!(!far(&files, STRETCH) && far(&files, 0));
+    assert!(files.may_wait(QueueOffset(STRETCH), 4), "it may be gone from memory again");
 }
 
 #[test]

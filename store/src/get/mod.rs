@@ -122,10 +122,10 @@ pub(crate) fn get(
         return nothing(GetStatus::OffsetOverflowBadly, max);
     }
     let mut walk = Walk::new(log, (queue, files), request, max);
-    let walked = match filter {
+    let walked = files.bring_in(offset, log.reading_now()).and_then(|()| match filter {
         None => walk.all(),
         Some(filter) => walk.filtered(filter),
-    };
+    });
     if let Err(error) = walked {
         tracing::error!(topic = &**queue.topic(), queue = queue.id(), offset = walk.next.0, %error, "reading a queue failed");
         walk.broken = true;
@@ -141,12 +141,19 @@ pub(crate) fn get(
 pub(crate) fn may_wait(log: &CommitLog, queue: &Queue, request: &GetRequest) -> bool {
     let Some(files) = queue.files() else { return false };
     let offset = request.offset;
+    if offset < queue.min_offset() || offset >= queue.max_offset() {
+        return false;
+    }
+    // Entries first: not even they may be in memory.
+    if files.may_wait(offset, log.reading_now()) {
+        return true;
+    }
     let end = offset.plus(request.count_max).min(queue.max_offset()).min(files.file_end_after(offset));
     let lies_far = |at: QueueOffset| {
         let entry = files.entry_at(at).ok().flatten().filter(|entry| entry.is_written() && !entry.is_blank());
         entry.is_some_and(|entry| log.may_wait(entry.physical_offset))
     };
-    offset >= queue.min_offset() && offset < end && (lies_far(offset) || lies_far(QueueOffset(end.0 - 1)))
+    offset < end && (lies_far(offset) || lies_far(QueueOffset(end.0 - 1)))
 }
 
 /// One walk over the entries of a queue.

@@ -293,6 +293,10 @@ impl Backing for DiskBacking {
         optional(mapped(memory)?.advise_range(Advice::PopulateRead, range.start, range.len()))
     }
 
+    fn will_need(&self, memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        optional(mapped(memory)?.advise_range(Advice::WillNeed, range.start, range.len()))
+    }
+
     fn expect_access(&self, memory: &Memory, access: Access) -> io::Result<()> {
         mapped(memory)?.advise(match access {
             Access::Random => Advice::Random,

@@ -145,6 +145,11 @@ impl Region {
         self.backing.read_ahead(&self.memory, range)
     }
 
+    /// Asks the disk for the range and does not wait for it.
+    pub fn will_need(&self, range: Range<usize>) -> io::Result<()> {
+        self.backing.will_need(&self.memory, range)
+    }
+
     /// Says how pages will be touched.
     pub fn expect_access(&self, access: Access) -> io::Result<()> {
         self.backing.expect_access(&self.memory, access)
@@ -201,6 +206,8 @@ pub trait Backing: Send + Sync {
     fn populate(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
     /// See [`Region::read_ahead`].
     fn read_ahead(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
+    /// See [`Region::will_need`].
+    fn will_need(&self, memory: &Memory, range: Range<usize>) -> io::Result<()>;
     /// See [`Region::expect_access`].
     fn expect_access(&self, memory: &Memory, access: Access) -> io::Result<()>;
     /// See [`Region::release`].

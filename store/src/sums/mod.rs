@@ -10,6 +10,7 @@ mod sum_file;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -49,6 +50,7 @@ pub(crate) struct Sums {
     log_file_bytes: u64,
     /// By the offset at which their file of the log begins; mapped when first used.
     files: RwLock<BTreeMap<u64, Option<Arc<SumFile>>>>,
+    opening: Mutex<()>,
     /// Records from here on have no sum yet.
     end: AtomicU64,
     /// Sums of records from here on count for nothing.
@@ -85,6 +87,7 @@ impl Sums {
             root: root.to_owned(),
             log_file_bytes,
             files: RwLock::default(),
+            opening: Mutex::default(),
             end: AtomicU64::new(0),
             limit: u64::MAX,
             witnesses: Mutex::default(),
@@ -157,25 +160,33 @@ impl Sums {
     /// The file with the sums of what lies around `offset`.
     fn file_for(&self, offset: u64) -> Result<Option<Arc<SumFile>>, StoreError> {
         let start = self.start_of(offset);
-        match self.files().get(&start) {
-            None => return Ok(None),
-            Some(Some(file)) => return Ok(Some(Arc::clone(file))),
-            Some(None) => {}
+        let found = self.files().get(&start).cloned();
+        match found {
+            None => Ok(None),
+            Some(Some(file)) => Ok(Some(file)),
+            Some(None) => self.open_file(start),
         }
+    }
+
+    /// Maps a file when it is first used. Waits for the disk, and those who use other files meanwhile do not.
+    #[cold]
+    fn open_file(&self, start: u64) -> Result<Option<Arc<SumFile>>, StoreError> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.files().get(&start).cloned();
+        if let None | Some(Some(_)) = found {
+            return Ok(found.flatten());
+        }
+        let opened = SumFile::open(&*self.storage, self.path(start), start, self.log_file_bytes)?.map(Arc::new);
         let mut files = self.files_mut();
-        if let Some(Some(file)) = files.get(&start) {
-            return Ok(Some(Arc::clone(file)));
-        }
-        if !files.contains_key(&start) {
-            return Ok(None);
-        }
-        let Some(file) = SumFile::open(&*self.storage, self.path(start), start, self.log_file_bytes)? else {
+        let Some(file) = opened else {
             files.remove(&start);
             drop(files);
             return self.unusable(start).map(|()| None);
         };
-        let file = Arc::new(file);
-        files.insert(start, Some(Arc::clone(&file)));
+        // Unless it was deleted meanwhile.
+        if let Some(place) = files.get_mut(&start) {
+            *place = Some(Arc::clone(&file));
+        }
         Ok(Some(file))
     }
 
@@ -186,6 +197,24 @@ impl Sums {
         self.files_mut().insert(start, Some(Arc::clone(&file)));
         self.names_dirty.store(true, Ordering::Release);
         Ok(file)
+    }
+
+    /// Brings in from the disk the sums of the records that begin in this range of the log.
+    pub(crate) fn bring_in(&self, range: Range<u64>) {
+        let start = self.start_of(range.start);
+        if let Err(error) = self.file_for(start).and_then(|file| file.map_or(Ok(()), |file| file.bring_in(range))) {
+            self.tell(&error);
+            // Whoever touched what the disk cannot read would be ended by a signal.
+            self.files_mut().remove(&start);
+        }
+    }
+
+    /// Asks the disk for the sums of the records that begin in this range of the log, and does not wait for them.
+    pub(crate) fn will_need(&self, range: Range<u64>) {
+        // Whoever cannot open it is told when it is used.
+        if let Ok(Some(file)) = self.file_for(range.start) {
+            file.will_need(range);
+        }
     }
 
     /// What the sum of the record at `offset` says of it.

@@ -3,6 +3,7 @@
 //! Must hold: an entry is complete before its stretch counts it; whatever is damaged in here leads to no entry, and never
 //! to one that a good record does not have.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -95,6 +96,8 @@ impl SumFile {
         log_file_bytes: u64,
     ) -> Result<Option<Self>, StoreError> {
         let words = WordFile::open(storage, path, file_bytes(log_file_bytes))?;
+        // The directory in one go: all of it will be looked at, and page by page that takes the disk long.
+        words.read_ahead(0..HEADER_BYTES + stretches_of(log_file_bytes) * STRETCH_ENTRY_BYTES)?;
         if words.load_i64(MAGIC_AT) != MAGIC || words.load_i64(START_AT) != start as i64 {
             return Ok(None);
         }
@@ -274,6 +277,32 @@ impl SumFile {
         self.synced.0.fetch_min(next, Ordering::Relaxed);
         self.synced.1.fetch_min(stretches, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Brings in from the disk what [`sum_at`](Self::sum_at) looks at for records that begin in this range of the log.
+    pub(super) fn bring_in(&self, range: Range<u64>) -> Result<(), StoreError> {
+        let stretches = self.stretches_in(range);
+        self.words.read_ahead(self.stretch_at(stretches.start)..self.stretch_at(stretches.end))?;
+        self.words.read_ahead(self.entries_in(stretches))
+    }
+
+    /// Asks the disk for the same, and does not wait; may wait for the directory, which is small.
+    pub(super) fn will_need(&self, range: Range<u64>) {
+        self.words.will_need(self.entries_in(self.stretches_in(range)));
+    }
+
+    pub(super) fn stretches_in(&self, range: Range<u64>) -> Range<usize> {
+        let stretch = |offset: u64| (offset.saturating_sub(self.start) >> PLACE_BITS) as usize;
+        let end = stretch(range.end.saturating_sub(1)).saturating_add(1).min(self.stretches);
+        stretch(range.start).min(end)..end
+    }
+
+    /// The bytes of these stretches' entries, which follow each other.
+    pub(super) fn entries_in(&self, stretches: Range<usize>) -> Range<usize> {
+        let held = stretches.map(|stretch| self.stretch(stretch)).filter(|(_, count)| *count > 0);
+        let (first, end) =
+            held.fold((u32::MAX, 0), |(low, high), (first, count)| (low.min(first), high.max(first + count)));
+        self.entry_at(first.min(end))..self.entry_at(end)
     }
 
     /// Brings to the disk what was added.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::MemoryStorage;
+use crate::storage::{Fault, MemoryStorage, Operation};
 
 /// Four stretches, the last of them short.
 const LOG_FILE_BYTES: u64 = 200_000;
@@ -59,6 +59,34 @@ fn no_flipped_bit_of_a_file_gives_a_good_record_another_sum() {
     }
     assert!(hidden > in_file.len() * 64, "each bit of an entry hides it: {hidden}");
     assert!(in_file.iter().all(|(offset, sum)| file.sum_at(*offset) == Some(*sum)));
+}
+
+#[test]
+fn what_is_brought_in_is_what_the_records_of_a_range_need() {
+    let storage = Arc::new(MemoryStorage::new());
+    let records = records(40);
+    let mut writer = SumWriter::new(open(&storage));
+    records.iter().for_each(|(offset, sum)| push(&mut writer, *offset, *sum));
+    let file = writer.sums.file_for(0).unwrap().unwrap();
+    let in_file = records.iter().filter(|(offset, _)| *offset < LOG_FILE_BYTES).count();
+    let all = file.entries_in(file.stretches_in(0..LOG_FILE_BYTES));
+    assert_eq!(all.len(), in_file * 8);
+    for (number, (offset, _)) in records.iter().take(in_file).enumerate() {
+        let part = file.entries_in(file.stretches_in(*offset..offset + 1));
+        let entry = all.start + number * 8;
+        assert!(part.start <= entry && entry + 8 <= part.end, "{number} at {offset}: {part:?} of {all:?}");
+        assert!(part.len() < all.len());
+    }
+    // Where no record begins, behind the last, and where nothing can be.
+    assert!(file.entries_in(3..3).is_empty());
+    assert!(file.entries_in(file.stretches_in(u64::MAX - 1..u64::MAX)).is_empty());
+    writer.sums.bring_in(0..LOG_FILE_BYTES);
+    writer.sums.will_need(5 * LOG_FILE_BYTES..6 * LOG_FILE_BYTES);
+    assert_eq!(sum_at(&writer.sums, 0), Some(records[0].1));
+    // What cannot be read says nothing, and ends nobody.
+    storage.plan(Fault { operation: Some(Operation::Read), after: 0, lasting: true, errno: 5 });
+    writer.sums.bring_in(0..100);
+    assert_eq!(sum_at(&writer.sums, 0), None);
 }
 
 #[test]

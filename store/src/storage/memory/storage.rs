@@ -245,6 +245,10 @@ impl Backing for MemoryBacking {
         self.shared.begin(Operation::Read).map(drop)
     }
 
+    fn will_need(&self, _memory: &Memory, _range: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
+
     fn expect_access(&self, _memory: &Memory, _access: Access) -> io::Result<()> {
         Ok(())
     }
