@@ -60,6 +60,9 @@ pub struct StoreConfig {
     pub flush_thorough_interval: Duration,
     /// How much of the log ahead of the writer may be made present in memory under full load.
     pub populate_ahead_bytes_max: u64,
+    /// How much of the log may be waiting for the dispatcher before appends are slowed down to its pace. It is dispatched
+    /// again after a kill: a second or two of messages of 100 bytes, a tenth of that if they have 1 KiB.
+    pub backlog_bytes_max: u64,
     /// What memory this machine has: a log that grows beyond it gives back what lies behind. 0: not known, and nothing is
     /// given back before the kernel asks for it.
     pub memory_bytes: u64,
@@ -90,6 +93,7 @@ impl StoreConfig {
             flush_pages_min: 4,
             flush_thorough_interval: Duration::from_secs(10),
             populate_ahead_bytes_max: 96 << 20,
+            backlog_bytes_max: 512 << 20,
             memory_bytes: 0,
             watch: None,
             check_crc_on_recovery: true,

@@ -88,6 +88,8 @@ pub struct StoreStats {
     pub durable: PhysicalOffset,
     /// Bytes of the log that are not in queues and index yet.
     pub dispatch_behind_bytes: u64,
+    /// How many appends were slowed down because that was too much.
+    pub backlog_waits: u64,
     /// Store time of the newest record, ms; 0 if none was stored since the store was opened.
     pub newest_ms: i64,
     /// How often a damaged message was asked for, and not served.
@@ -304,6 +306,7 @@ impl MessageStore {
             max_offset,
             durable: self.log.durable(),
             dispatch_behind_bytes: max_offset.bytes_since(self.dispatcher.position()),
+            backlog_waits: self.log.backlog_waits(),
             newest_ms: self.log.newest_ms(),
             damaged: self.log.damaged_reads(),
         }

@@ -69,6 +69,8 @@ fn log(series: &mut Series<'_, '_>, stats: &StoreStats) -> fmt::Result {
     let held = stats.max_offset.bytes_since(stats.min_offset);
     series.gauge("waspmq_store_log", "Bytes of the commit log", Some(&Unit::Bytes), &[], held)?;
     series.gauge("waspmq_store_messages", "Messages that can be read", None, &[], stats.messages)?;
+    let help = "How many appends were slowed down because too much was waiting for the dispatcher";
+    series.counter("waspmq_store_backlog_waits", help, stats.backlog_waits)?;
     let help = "How often a damaged message was asked for, and not served";
     series.counter("waspmq_store_damaged_reads", help, stats.damaged)
 }

@@ -136,6 +136,7 @@ impl CommitLog {
         clock: &dyn Clock,
         out: &mut Vec<Result<Appended, AppendError>>,
     ) {
+        self.backlog.wait_for_room(self.confirmed());
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.prepared.clear();
             scratch.items.clear();

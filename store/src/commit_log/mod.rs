@@ -4,6 +4,7 @@
 //! sync has failed; a record never crosses a file's end.
 
 mod append;
+mod backlog;
 mod earlier_life;
 mod page_cache;
 mod read;
@@ -22,6 +23,7 @@ use waspmq_protocol::message::record::RecordView;
 
 use self::append::Appender;
 pub use self::append::{Append, Appended, Item, Items};
+use self::backlog::Backlog;
 use self::page_cache::PageCache;
 pub(crate) use self::recently_read::Part;
 use self::recently_read::RecentlyRead;
@@ -76,6 +78,7 @@ pub(crate) struct CommitLog {
     sync_wanted: AtomicBool,
     /// Beyond this offset the populate thread wants to be woken.
     populate_at: AtomicU64,
+    backlog: Backlog,
     recently_read: RecentlyRead,
     page_cache: PageCache,
     /// What is known of the records besides their own checksums.
@@ -145,6 +148,7 @@ impl CommitLog {
             opened_at: AtomicU64::new(0),
             sync_wanted: AtomicBool::new(false),
             populate_at: AtomicU64::new(0),
+            backlog: Backlog::new(config.backlog_bytes_max),
             recently_read: RecentlyRead::default(),
             page_cache: PageCache::new(config.memory_bytes),
             sums: Arc::new(sums),
@@ -191,6 +195,21 @@ impl CommitLog {
             FlushMode::Sync => self.durable(),
             FlushMode::Async => self.max_offset(),
         }
+    }
+
+    /// Everything before this is in queues and index, and the listeners know of it.
+    pub(crate) fn dispatched(&self) -> PhysicalOffset {
+        self.backlog.dispatched()
+    }
+
+    /// Called by the dispatcher alone.
+    pub(crate) fn note_dispatched(&self, position: PhysicalOffset) {
+        self.backlog.note_dispatched(position);
+    }
+
+    /// How many appends have waited for the dispatcher.
+    pub(crate) fn backlog_waits(&self) -> u64 {
+        self.backlog.waits()
     }
 
     /// Store time of the newest record, ms; 0 if nothing was stored yet.
@@ -288,7 +307,9 @@ impl CommitLog {
 
     /// Gives the page cache's part back that is not worth its place `now`, on the monotonic clock.
     pub(crate) fn give_back(&self, now: Duration) {
-        if let Some(range) = self.page_cache.no_longer_worth(self.files.flushed(), now, RELEASE_BYTES) {
+        // What the dispatcher has still to read is worth more than anything.
+        let done_with = self.files.flushed().min(u64::try_from(self.dispatched().0).unwrap_or(0));
+        if let Some(range) = self.page_cache.no_longer_worth(done_with, now, RELEASE_BYTES) {
             self.files.give_back(range);
         }
     }

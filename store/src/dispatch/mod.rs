@@ -7,7 +7,7 @@ mod lanes;
 mod request;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -56,7 +56,6 @@ struct Turns {
 struct Shared {
     log: Arc<CommitLog>,
     checkpoint: Arc<Checkpoint>,
-    position: AtomicI64,
     stop: AtomicBool,
     fault: Mutex<Option<AppendError>>,
 }
@@ -89,7 +88,7 @@ impl Dispatcher {
 
     /// Everything before this is in queues and index, and the listeners know of it.
     pub(crate) fn position(&self) -> PhysicalOffset {
-        PhysicalOffset(self.shared.position.load(Ordering::Acquire))
+        self.shared.log.dispatched()
     }
 
     /// Why the store should take no more messages: dispatch finds the disk full, or has been failing for half a minute.
@@ -142,10 +141,10 @@ impl Drop for Dispatcher {
 impl Shared {
     fn begin(dispatch: Dispatch, checkpoint: Arc<Checkpoint>) -> (Arc<Self>, Turns) {
         checkpoint.begin_notes(dispatch.dispatched());
+        dispatch.log().note_dispatched(dispatch.position());
         let shared = Shared {
             log: Arc::clone(dispatch.log()),
             checkpoint,
-            position: AtomicI64::new(dispatch.position().0),
             stop: AtomicBool::new(false),
             fault: Mutex::default(),
         };
@@ -181,7 +180,7 @@ impl Shared {
         match &done {
             Ok(0) => {}
             Ok(_) => {
-                self.position.store(turns.dispatch.position().0, Ordering::Release);
+                self.log.note_dispatched(turns.dispatch.position());
                 self.checkpoint.note_dispatched(turns.notes, turns.dispatch.dispatched());
                 turns.notes += 1;
                 self.recovered(&mut turns.failures);

@@ -7,6 +7,7 @@ mod index_file;
 mod key;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cut_back::{IndexMark, Trust};
@@ -16,7 +17,6 @@ pub(crate) use key::TopicHash;
 
 use crate::clock::Clock;
 use crate::error::{AtPath, StoreError};
-use crate::mapped_file::unmake;
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
 
@@ -30,6 +30,8 @@ pub(crate) struct Index {
     files: RwLock<Vec<Arc<IndexFile>>>,
     /// Full files that are not on disk for certain yet.
     unsynced: Mutex<Vec<Arc<IndexFile>>>,
+    /// A file was made since the folder was last synced.
+    names_dirty: AtomicBool,
 }
 
 impl Index {
@@ -64,7 +66,15 @@ impl Index {
                 storage.remove(file.path()).at_path("deleting the half-written index", file.path())?;
             }
         }
-        Ok(Self { storage, clock, dir, shape, files: RwLock::new(files), unsynced: Mutex::default() })
+        Ok(Self {
+            storage,
+            clock,
+            dir,
+            shape,
+            files: RwLock::new(files),
+            unsynced: Mutex::default(),
+            names_dirty: AtomicBool::new(false),
+        })
     }
 
     /// Where the index ends now: what a later sync brings to the disk at least. `None` for an empty one.
@@ -112,8 +122,8 @@ impl Index {
         self.storage.create_dir(&self.dir).at_path("creating the folder", &self.dir)?;
         let name = next_name(self.clock.now_ms(), newest.as_deref());
         let file = Arc::new(IndexFile::create(&*self.storage, self.dir.join(name), self.shape, continues)?);
-        let synced = self.storage.sync_dir(&self.dir).at_path("syncing the folder", &self.dir);
-        synced.inspect_err(|_| unmake(&*self.storage, file.path()))?;
+        // The folder is synced with the next flush: messages would wait here while the disk is busy with the log.
+        self.names_dirty.store(true, Ordering::Release);
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(newest);
         Ok(file)
@@ -150,6 +160,13 @@ impl Index {
             }
             synced_until = Some(file.end_timestamp());
         }
+        if self.names_dirty.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.storage.sync_dir(&self.dir).at_path("syncing the folder", &self.dir)
+        {
+            self.names_dirty.store(true, Ordering::Release);
+            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
+            return Err(error);
+        }
         Ok(synced_until)
     }
 
@@ -167,14 +184,19 @@ impl Index {
 
     /// Retention: deletes the files all of whose messages lie before `log_min`, never the newest. Returns how many.
     pub(crate) fn delete_before(&self, log_min: PhysicalOffset) -> Result<usize, StoreError> {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         let mut deleted = 0;
-        while files.len() > 1 && files[0].end_physical() < log_min {
-            self.storage.remove(files[0].path()).at_path("deleting", files[0].path())?;
-            files.remove(0);
+        // The dispatcher does not wait for the disk: freeing the blocks of a large file takes long.
+        while let Some(oldest) = self.oldest_before(log_min) {
+            self.storage.remove(oldest.path()).at_path("deleting", oldest.path())?;
+            self.files.write().unwrap_or_else(PoisonError::into_inner).retain(|file| !Arc::ptr_eq(file, &oldest));
             deleted += 1;
         }
         Ok(deleted)
+    }
+
+    fn oldest_before(&self, log_min: PhysicalOffset) -> Option<Arc<IndexFile>> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.first().filter(|oldest| files.len() > 1 && oldest.end_physical() < log_min).cloned()
     }
 }
 

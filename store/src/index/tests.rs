@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::SettableClock;
-use crate::storage::MemoryStorage;
+use crate::storage::{Fault, MemoryStorage, Operation};
 
 const DIR: &str = "/store/index";
 
@@ -53,6 +53,26 @@ fn golden_file() {
     assert_eq!(find(&index, hash, T, T + 9_999), [1000]);
     assert_eq!(find(&index, hash, T + 9_000, T + 20_000), [1400]);
     assert_eq!(index.last_update(), (T + 10_000, PhysicalOffset(1400)));
+}
+
+#[test]
+fn a_new_file_waits_for_no_disk_and_its_name_is_synced_with_its_bytes() {
+    let storage = Arc::new(MemoryStorage::new());
+    let index = open(&storage, IndexShape { slots: 7, entries: 4 }, Trust::All);
+    storage.plan(Fault { operation: Some(Operation::SyncDir), after: 0, lasting: true, errno: 5 });
+    let keys: Vec<KeyEntry> = (0..7).map(|at| key("A", "k", 100 * at, 1000)).collect();
+    index.put(&keys).unwrap();
+    assert!(index.flush(true).is_err(), "nothing may be noted that has no name on the disk");
+    assert!(index.flush(true).is_err());
+    storage.clear_plans();
+    assert_eq!(index.flush(true).unwrap(), Some(1000));
+    let found = find(
+        &open(&Arc::new(storage.power_cut(1)), IndexShape { slots: 7, entries: 4 }, Trust::All),
+        keys[0].hash,
+        0,
+        2000,
+    );
+    assert_eq!(found, [600, 500, 400, 300, 200, 100, 0]);
 }
 
 #[test]
