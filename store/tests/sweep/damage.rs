@@ -20,8 +20,8 @@ use crate::{
     random::Random,
 };
 
-const NOW_MS: i64 = 1_800_000_000_000;
-const MESSAGES: u64 = 60;
+pub(crate) const NOW_MS: i64 = 1_800_000_000_000;
+pub(crate) const MESSAGES: u64 = 60;
 const PAGE_BYTES: usize = 4096;
 
 /// How often each kind of damage is done; a long run does it more often.
@@ -30,7 +30,7 @@ fn seeds() -> u64 {
 }
 
 /// A store of some messages that was closed.
-fn closed() -> Arc<MemoryStorage> {
+pub(crate) fn closed() -> Arc<MemoryStorage> {
     let storage = Arc::new(MemoryStorage::new());
     let store = open(&config(&storage), &storage, NOW_MS).unwrap();
     for number in 0..MESSAGES {
@@ -46,7 +46,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// The files at and below a folder, with their bytes.
-fn files(storage: &MemoryStorage, dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files(storage: &MemoryStorage, dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in storage.list(dir).unwrap() {
         let path = dir.join(&entry.name);
@@ -59,7 +59,7 @@ fn files(storage: &MemoryStorage, dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// The messages that can be read, whatever lies between them: offset and number.
-fn readable(store: &MessageStore, id: i32) -> Vec<(i64, u64)> {
+pub(crate) fn readable(store: &MessageStore, id: i32) -> Vec<(i64, u64)> {
     let Some(queue) = store.find_queue(TOPICS[0], id) else { return Vec::new() };
     let (mut all, mut offset) = (Vec::new(), queue.min_offset());
     while offset < queue.max_offset() {
@@ -91,7 +91,7 @@ fn places(storage: &Arc<MemoryStorage>) -> Vec<(u64, usize, usize)> {
 }
 
 /// Says that queues and index were never synced and the store was not closed, so that the whole log is read.
-fn as_killed_early(storage: &MemoryStorage) {
+pub(crate) fn as_killed_early(storage: &MemoryStorage) {
     storage.reboot();
     storage.write(&path("abort"), b"1").unwrap();
     let mut progress = storage.read(&path("progress")).unwrap();

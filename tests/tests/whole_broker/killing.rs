@@ -1,5 +1,5 @@
 //! `kill -9` while messages are sent: every acknowledged message is there afterwards, once, unchanged, where the
-//! acknowledgement said, in order. ASYNC_FLUSH, for which a kill of the process is no excuse either.
+//! acknowledgement said, in order. With SYNC_FLUSH, and with ASYNC_FLUSH, for which a kill of the process is no excuse.
 //! `WASPMQ_KILL_ROUNDS` sets the number of rounds.
 
 use std::path::PathBuf;
@@ -65,7 +65,16 @@ fn moment(number: u64, most: u64) -> Duration {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
-    let mut broker = Standalone::serving("killing", &["--set", "flushDiskType=ASYNC_FLUSH"]).unwrap();
+    is_killed("killing", &["--set", "flushDiskType=ASYNC_FLUSH"]);
+}
+
+#[test]
+fn nothing_acknowledged_with_sync_flush_is_lost_by_kill_9() {
+    is_killed("killing-sync", &["--set", "flushDiskType=SYNC_FLUSH"]);
+}
+
+fn is_killed(name: &str, options: &[&str]) {
+    let mut broker = Standalone::serving(name, options).unwrap();
     let mut past: Vec<Round> = Vec::new();
     let mut acknowledged = 0;
     for number in 1..=rounds() {
@@ -75,11 +84,11 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         broker.end(Signal::KILL, SOON).unwrap();
         if number.is_multiple_of(3) {
             // Once more, in the midst of its recovery.
-            broker.launch(&[]).unwrap();
+            broker.launch(options).unwrap();
             std::thread::sleep(moment(number, 60));
             broker.end(Signal::KILL, SOON).unwrap();
         }
-        let page = broker.start(&[]).unwrap();
+        let page = broker.start(options).unwrap();
         assert!(page.contains("not closed properly"), "{page}");
         let begun = Instant::now();
         while sender.try_wait().unwrap().is_none() {

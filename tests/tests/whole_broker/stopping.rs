@@ -1,5 +1,5 @@
 //! SIGTERM and SIGINT: an end within five seconds that says how many messages are stored, and exactly those at the next
-//! start, also while sends are running and pulls are waiting.
+//! start, also while sends are running and pulls are waiting. `WASPMQ_STOP_ROUNDS` stops it more often.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -91,9 +91,13 @@ fn stops_under_load(signal: Signal) {
     assert_eq!(lost, 0, "of {} acknowledged messages", acknowledged.len());
 }
 
+fn rounds() -> usize {
+    std::env::var("WASPMQ_STOP_ROUNDS").map_or(1, |rounds| rounds.parse().expect("WASPMQ_STOP_ROUNDS is a number"))
+}
+
 #[test]
 fn sigterm_under_load() {
-    stops_under_load(Signal::TERM);
+    (0..rounds()).for_each(|_| stops_under_load(Signal::TERM));
 }
 
 #[test]
