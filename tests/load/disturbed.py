@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """How much longer sends take while files roll, retention deletes and somebody reads what nobody remembers.
 
-    sudo python3 tests/load/disturbed.py [--rate 20000] [--seconds 20] [--gigabytes 10] [--rounds 3] [--disk MIB_A_SECOND] [--keep DIR]
+    sudo python3 tests/load/disturbed.py [--rate 20000] [--seconds 20] [--gigabytes 10] [--rounds 3] [--disk MIB_A_SECOND]
+                                          [--readers 10] [--receive] [--keep DIR]
 
 One broker, files of 64 MiB, a log of many gigabytes. In turns: the wait of sends at a fixed rate while nothing else is asked; then
 the log, dropped from memory, is read from its start while the same sends go on, and each new file makes the oldest one
-go. The reader takes as much processor as the disk lets it: --disk limits that to what a disk of that speed would give. Root is needed
-for that and for dropping the page cache. Uses the release build.
+go. The reader takes as much processor as the disk lets it: --disk limits that to what a disk of that speed would give. With --receive it is the wait from a send to its
+receipt by a consumer at the tail, who shall not be slowed down by --readers at the start. Root is needed for that and for dropping
+the page cache. Uses the release build.
 """
 import argparse
 import contextlib
@@ -30,13 +32,11 @@ def bench(broker, command, *arguments):
 
 
 def latency(options, broker):
-    arguments = ["-t", "sent", "-r", str(options.rate), "-d", str(options.seconds), "-w", "3", "--no-receive"]
+    arguments = ["-t", "sent", "-r", str(options.rate), "-d", str(options.seconds), "-w", "3"]
+    arguments += [] if options.receive else ["--no-receive"]
     found = subprocess.run(bench(broker, "latency", *arguments), check=True, capture_output=True, text=True)
-    return json.loads(found.stdout)
-
-
-def quantiles(report):
-    report = report.get("acknowledged", report.get("latency", report))
+    report = json.loads(found.stdout)
+    report = report["receipt"] if options.receive else report["latency"]
     return {name: report[name] for name in ("p50", "p99", "p99_9", "max")}
 
 
@@ -46,6 +46,8 @@ def main():
     arguments.add_argument("--seconds", type=int, default=20)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--disk", type=int, help="MiB a second that the disk reads at most")
+    arguments.add_argument("--readers", type=int, default=1, help="who read from the start")
+    arguments.add_argument("--receive", action="store_true", help="measure until messages are received")
     arguments.add_argument("--gigabytes", type=float, default=10)
     arguments.add_argument("--keep", help="work here instead of in a folder that is removed")
     options = arguments.parse_args()
@@ -67,7 +69,7 @@ def main():
             broker = Broker(work / "store", work / "broker.log", **settings)
             if slow:
                 slow.add(broker.process.pid)
-            quiet = quantiles(latency(options, broker))
+            quiet = latency(options, broker)
             print(f"round {number}, quiet: {quiet} µs", flush=True)
             disturbed = disturb(options, broker, work)
             ratios.append({name: disturbed[name] / quiet[name] for name in quiet})
@@ -82,18 +84,24 @@ def main():
 def disturb(options, broker, work):
     """Quantiles while somebody reads from the start."""
     before = log_files(work)
-    command = ["nice", "-n", "19", *bench(broker, "consume", "-t", "old", "-d", "600")]
-    reader = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    disturbed = quantiles(latency(options, broker))
+    readers = [read(broker, number) for number in range(options.readers)]
+    disturbed = latency(options, broker)
     after = log_files(work)
     rolled, deleted = len(after - before), len(before - after)
-    still_reading = reader.poll() is None
-    reader.terminate()
-    seconds = [line.split() for line in reader.communicate()[1].splitlines() if " msg/s " in line]
-    rates = sorted(int(words[2]) * RECORD_BYTES for words in seconds)
-    print(f"  while {rolled} files of {len(before)} roll, {deleted} are deleted and all are read cold at {rates[len(rates) // 2] >> 20} MiB/s"
-          f"{'' if still_reading else ' (not to the end of the round)'}: {disturbed} µs", flush=True)
+    still_reading = all(reader.poll() is None for reader in readers)
+    rate = 0
+    for reader in readers:
+        reader.terminate()
+        seconds = [line.split() for line in reader.communicate()[1].splitlines() if " msg/s " in line]
+        rate += statistics.median(int(words[2]) * RECORD_BYTES for words in seconds)
+    print(f"  while {rolled} files of {len(before)} roll, {deleted} are deleted and {options.readers} read from the start, "
+          f"{rate / (1 << 20):.0f} MiB/s{'' if still_reading else ' (not to the end of the round)'}: {disturbed} µs", flush=True)
     return disturbed
+
+
+def read(broker, number):
+    command = ["nice", "-n", "19", *bench(broker, "consume", "-t", "old", "-d", "600", "--group", f"reader-{number}")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def log_files(work):
