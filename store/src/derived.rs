@@ -27,9 +27,9 @@ use crate::{
 /// How long to wait between two rounds (`flushIntervalConsumeQueue`).
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A round that took long, as with very many queues or on a disk busy with the log, is not repeated before this many times
-/// as long has passed, so that syncing stays a small part of what the disk does;
+/// as long has passed, so that syncing stays a small part of what the disk does.
 const REST: u32 = 10;
-/// but after this long, or as long as the round took: everything since the last round is dispatched again after a power cut.
+/// A rest is no longer than this, or than the round took: everything since the last round is dispatched again after a power cut.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// Syncs queues and index.

@@ -4,8 +4,8 @@
     sudo python3 tests/load/cold.py [--gigabytes 10] [--rounds 3] [--disk MIB_A_SECOND] [--keep DIR]
 
 Writes a log, then in turns: reads its files one after the other with nothing in the page cache, and consumes the topic from its
-start with nothing in the page cache. A disk that is faster than consumers
-are here, reader and broker on one machine, says little: --disk makes it slower. Root is needed for that and for dropping the page cache. Uses the release build.
+start with nothing in the page cache. A disk that is faster than consumers are here, reader and broker on one machine, says little:
+--disk makes it slower. Root is needed for that and for dropping the page cache. Uses the release build.
 """
 import argparse
 import contextlib
@@ -18,11 +18,9 @@ import subprocess
 import tempfile
 import time
 
-from local_broker import BUILD, Broker, drop_caches
+from local_broker import BUILD, RECORD_BYTES, Broker, drop_caches
 from slow_disk import SlowDisk
 
-# What a message of the benchmark takes in the log.
-RECORD_BYTES = 1220
 
 
 def read_files(log, slow):

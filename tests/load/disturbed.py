@@ -6,8 +6,8 @@
 
 One broker, files of 64 MiB, a log of many gigabytes. In turns: the wait of sends at a fixed rate while nothing else is asked; then
 the log, dropped from memory, is read from its start while the same sends go on, and each new file makes the oldest one
-go. The reader takes as much processor as the disk lets it: --disk limits that to what a disk of that speed would give. With --receive it is the wait from a send to its
-receipt by a consumer at the tail, who shall not be slowed down by --readers at the start. Root is needed for that and for dropping
+go. The reader takes as much processor as the disk lets it: --disk limits that to what a disk of that speed would give.
+With --receive it is the wait from a send to its receipt by a consumer at the tail, who shall not be slowed down by --readers at the start. Root is needed for that and for dropping
 the page cache. Uses the release build.
 """
 import argparse
@@ -19,12 +19,10 @@ import statistics
 import subprocess
 import tempfile
 
-from local_broker import BUILD, Broker, drop_caches
+from local_broker import BUILD, RECORD_BYTES, Broker, drop_caches
 from slow_disk import SlowDisk
 
 FILE_BYTES = 64 << 20
-# What a message of the benchmark takes in the log.
-RECORD_BYTES = 1220
 
 
 def bench(broker, command, *arguments):

@@ -10,6 +10,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 READY_WITHIN_S = 120
+# What a message of mqbench takes in the log, as it is unless told otherwise.
+RECORD_BYTES = 1220
 
 
 class Broker:

@@ -16,13 +16,13 @@ class SlowDisk:
         node = pathlib.Path("/sys/dev/block", number).resolve()
         if (node / "partition").exists():
             number = (node.parent / "dev").read_text().strip()
-        first = (V2 / "cgroup.controllers").exists()
-        if first and "io" not in (V2 / "cgroup.subtree_control").read_text():
+        is_v2 = (V2 / "cgroup.controllers").exists()
+        if is_v2 and "io" not in (V2 / "cgroup.subtree_control").read_text():
             (V2 / "cgroup.subtree_control").write_text("+io")
-        self.parent = V2 if first else V1
+        self.parent = V2 if is_v2 else V1
         self.group = self.parent / f"waspmq-slow-disk-{os.getpid()}"
         self.group.mkdir()
-        if first:
+        if is_v2:
             (self.group / "io.max").write_text(f"{number} rbps={read}")
         else:
             (self.group / "blkio.throttle.read_bps_device").write_text(f"{number} {read}")

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use crate::metrics::LABELS_TAKEN;
 use waspmq_settings::{SettingValue, settings};
 use waspmq_store::{FlushMode, HoursOfDay, RetentionRules};
 
@@ -135,12 +136,18 @@ pub struct MetricsLabels(pub Vec<(String, String)>);
 
 impl SettingValue for MetricsLabels {
     fn expected() -> String {
-        "name:value, several joined by commas,".into()
+        format!("name:value, several joined by commas, each name once and none of {},", LABELS_TAKEN.join(", "))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-        pairs.map(label).collect::<Option<_>>().map(Self)
+        let labels: Vec<_> = pairs.map(label).collect::<Option<_>>()?;
+        // Prometheus refuses all metrics when one has a label twice.
+        let is_free = |at: usize, name: &str| {
+            !LABELS_TAKEN.contains(&name) && labels[..at].iter().all(|(earlier, _)| earlier != name)
+        };
+        let all_free = labels.iter().enumerate().all(|(at, (name, _))| is_free(at, name));
+        all_free.then_some(Self(labels))
     }
 
     fn show(&self) -> String {
@@ -320,6 +327,7 @@ mod tests {
         let shown = |text| MetricsLabels::parse(text).map(|labels| labels.show());
         assert_eq!(shown("zone:a, rack:1:2,").as_deref(), Some("zone:a,rack:1:2"));
         assert_eq!((shown("zone"), shown("1a:b"), shown("a-b:c"), shown(":c")), (None, None, None, None));
+        assert_eq!((shown("zone:a,zone:b"), shown("zone:a,cluster:b")), (None, None));
     }
 
     #[test]

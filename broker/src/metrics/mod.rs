@@ -12,6 +12,10 @@ use prometheus_client::registry::Registry;
 pub use http::Exporter;
 pub use store::StoreMetrics;
 
+/// Names of labels that metrics have without being told to.
+pub const LABELS_TAKEN: [&str; 7] =
+    ["cluster", "node_type", "node_id", "storage_type", "storage_medium", "level", "reason"];
+
 /// Where metrics are served, and what every series carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {

@@ -32,11 +32,8 @@ impl FarReads {
         !young && at < files.wrote() && !self.recent.is(stretch_around(files, at), now)
     }
 
-    /// Brings in the stretch around byte `at`, if that was not done lately, and asks for the next one.
+    /// Brings in the stretch around byte `at`, and asks for the next one.
     pub(super) fn bring_in(&self, files: &MappedFileQueue, at: u64, now: u64) -> Result<(), StoreError> {
-        if !self.may_wait(files, at, now) {
-            return Ok(());
-        }
         let stretch = stretch_around(files, at);
         if let Some(slice) = files.slice_up_to(stretch, STRETCH_BYTES as usize)? {
             slice.read_ahead()?;

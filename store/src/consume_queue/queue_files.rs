@@ -207,6 +207,9 @@ impl ConsumeQueue {
 
     /// Brings in from the disk the entry at `offset` and those around it, and asks for those behind them.
     pub(crate) fn bring_in(self: &Arc<Self>, offset: QueueOffset, now: u64) -> Result<(), StoreError> {
+        if !self.may_wait(offset, now) {
+            return Ok(());
+        }
         self.touch();
         self.far_reads.bring_in(&self.files, byte_of(offset), now)
     }
