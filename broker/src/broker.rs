@@ -14,6 +14,7 @@ use waspmq_store::persist::PersistError;
 use waspmq_store::{DiskStatus, MessageStore, OpenError, OpenReport, ShutdownReport};
 
 use crate::address::Advertised;
+use crate::background::Background;
 use crate::config::{Config, NameServers, VIP_PORT_BELOW};
 use crate::consumers::Consumers;
 use crate::data_identity::{IdentityError, OwnFolder};
@@ -68,6 +69,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Threads cannot be started.
+    #[error("the threads that serve cannot be started: {0}")]
+    Threads(#[source] std::io::Error),
     /// The inner name server cannot start.
     #[error(transparent)]
     NameServer(#[from] NamesrvError),
@@ -109,6 +113,7 @@ pub struct Broker {
     tasks: Tasks,
     exporter: Option<Exporter>,
     server: Server,
+    background: Background,
     name_server: Option<NamesrvServer>,
     registrar: Arc<Registrar>,
     long_polling: Arc<LongPolling>,
@@ -185,7 +190,8 @@ impl Broker {
         let router = Arc::new(shared.router(&config, &advertised, registration_watch));
         let exporter = show_metrics(&config, &advertised, &shared).await?;
         let (pull, clients) = (router.pull.clone(), router.clients.clone());
-        let server = listen(&config, router)?;
+        let background = Background::start().map_err(StartError::Threads)?;
+        let server = listen(&config, router, &background)?;
         if name_server.is_some() {
             // The inner name server knows the broker before anybody can ask it.
             registrar.register().await;
@@ -210,7 +216,20 @@ impl Broker {
             plugins: plugins.plugins(),
         };
         let tables = shared.tables();
-        Ok(Self { tasks, exporter, server, name_server, registrar, long_polling, pull, tables, plugins, store, report })
+        Ok(Self {
+            tasks,
+            exporter,
+            server,
+            background,
+            name_server,
+            registrar,
+            long_polling,
+            pull,
+            tables,
+            plugins,
+            store,
+            report,
+        })
     }
 
     /// What there is to tell after the start.
@@ -227,7 +246,18 @@ impl Broker {
     /// everything on disk.
     pub async fn stop(self, within: Duration) -> ShutdownReport {
         let Self {
-            tasks, exporter, server, name_server, registrar, long_polling, pull, tables, plugins, store, ..
+            tasks,
+            exporter,
+            server,
+            background,
+            name_server,
+            registrar,
+            long_polling,
+            pull,
+            tables,
+            plugins,
+            store,
+            ..
         } = self;
         drop((tasks, exporter));
         let leave = tokio::time::timeout(within / 4, registrar.unregister());
@@ -238,6 +268,7 @@ impl Broker {
             pull.answer_now(held);
         }
         let drained = server.drain(within / 2).await;
+        drop(background);
         tracing::info!(open = drained.open, cut = drained.cut, "connections closed");
         tables.persist_all();
         plugins.shutdown();
@@ -454,9 +485,10 @@ fn identity(config: &Config, advertised: &Advertised) -> BrokerIdentity {
     }
 }
 
-fn listen(config: &Config, router: Arc<Router>) -> Result<Server, StartError> {
+fn listen(config: &Config, router: Arc<Router>, background: &Background) -> Result<Server, StartError> {
     let port = config.listen_port;
     let vip = port.saturating_sub(VIP_PORT_BELOW);
     let listen = [port, vip].map(|port| SocketAddr::new(config.bind, port)).to_vec();
-    Server::bind(ServerConfig::new(listen), router).map_err(|source| StartError::Bind { port, source })
+    let server = ServerConfig { background: background.handle(), ..ServerConfig::new(listen) };
+    Server::bind(server, router).map_err(|source| StartError::Bind { port, source })
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod store_tool;
 
 mod address;
+mod background;
 mod broker;
 mod consumers;
 mod data_identity;
@@ -29,5 +30,6 @@ mod tasks;
 mod topic;
 mod unique_id;
 
+pub use background::BLOCKING_THREADS_MAX;
 pub use broker::{Broker, StartError, StartReport};
 pub use start_page::StartPage;

@@ -9,15 +9,12 @@ use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use waspmq_broker::cli::{Cli, Command, PluginCommand, Prepared, StoreCommand};
 use waspmq_broker::config::Keys;
-use waspmq_broker::{Broker, StartPage, store_tool};
+use waspmq_broker::{BLOCKING_THREADS_MAX, Broker, StartPage, store_tool};
 use waspmq_plugin_host::{CheckedPlugin, SdkSource};
 use waspmq_settings::Settings as _;
 
 /// Everything is put away within this time after a signal.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
-
-/// Threads that wait for the disk, for readers of old messages and for tables that are saved: more make no disk faster.
-const BLOCKING_THREADS_MAX: usize = 32;
 
 fn main() -> ExitCode {
     let started = Instant::now();

@@ -52,7 +52,7 @@ impl Client {
             address: address.into(),
             connect_timeout,
             handler: handler.unwrap_or_else(|| Arc::new(RefuseAll)),
-            shared: Arc::new(Shared { limits, budget, metrics: Arc::default() }),
+            shared: Arc::new(Shared { limits, budget, metrics: Arc::default(), background: None }),
             current: Mutex::default(),
         }
     }

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use waspmq_protocol::command::Flags;
 use waspmq_protocol::{Command, HeaderKind, RemotingCommand};
 
@@ -66,6 +67,9 @@ pub struct Connection {
     /// Bytes the task has taken from the outbox and not yet written.
     unsent: AtomicUsize,
     kind: AtomicU8,
+    created: Instant,
+    /// Until so many milliseconds after it was made, the connection gives way to others.
+    gives_way_until_ms: AtomicU64,
     draining: AtomicBool,
     closed: AtomicBool,
 }
@@ -99,6 +103,8 @@ impl Connection {
             held: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
             kind: AtomicU8::new(HeaderKind::Json.wire()),
+            created: Instant::now(),
+            gives_way_until_ms: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
@@ -127,6 +133,19 @@ impl Connection {
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// For so long from now others go first: the connection is served by the server's background threads, if it has any.
+    /// For work that is large and that nobody waits for by the millisecond.
+    pub fn give_way(&self, time: Duration) {
+        let until_ms = self.created.elapsed().saturating_add(time).as_millis();
+        self.gives_way_until_ms.fetch_max(u64::try_from(until_ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// For the task: whether others go first at this moment.
+    pub(crate) fn gives_way(&self, now: Instant) -> bool {
+        let until_ms = self.gives_way_until_ms.load(Ordering::Relaxed);
+        until_ms > 0 && now.duration_since(self.created).as_millis() < u128::from(until_ms)
     }
 
     /// Ends the connection once what is queued has been offered to the socket.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 use waspmq_protocol::{RemotingCommand, ResponseCode};
 
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) budget: Budget,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where connections run that give way to others; without it they run among them.
+    pub(crate) background: Option<Handle>,
 }
 
 /// What a thread lends to the connection it is running.
@@ -84,6 +87,7 @@ pub(crate) struct Driver<L: Link> {
     /// Bytes taken from the budget.
     charged: usize,
     frames_seen: bool,
+    in_background: bool,
     clock: Clock,
     reason: CloseReason,
 }
@@ -104,6 +108,18 @@ enum Step {
     Wait,
 }
 
+/// How the turns of one poll end.
+enum Turns {
+    Wait,
+    Move,
+}
+
+/// Why the task stops polling.
+enum Outcome {
+    Ended(CloseReason),
+    Moves,
+}
+
 impl<L: Link> Driver<L> {
     pub(crate) fn new(link: L, connection: Arc<Connection>, handler: Arc<dyn Handler>, shared: Arc<Shared>) -> Self {
         add(&shared.metrics.accepted, 1);
@@ -122,17 +138,43 @@ impl<L: Link> Driver<L> {
             ending: None,
             charged: 0,
             frames_seen: false,
+            in_background: false,
             clock,
             reason: CloseReason::Requested,
         }
     }
 
-    /// Runs until the connection ends.
-    pub(crate) async fn run(mut self) {
-        self.reason = poll_fn(|context| self.poll(context)).await;
+    /// Runs until the connection ends, or until it has to run elsewhere: then it is returned, to be settled and run there.
+    pub(crate) async fn run(mut self) -> Option<Self> {
+        match poll_fn(|context| self.poll(context)).await {
+            Outcome::Ended(reason) => {
+                self.reason = reason;
+                None
+            }
+            Outcome::Moves => Some(self),
+        }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
+    /// Whether it runs, or is to run, among those that give way.
+    pub(crate) fn in_background(&self) -> bool {
+        self.in_background
+    }
+
+    /// Binds what waits for the system to the runtime around this call.
+    pub(crate) fn settle_here(&mut self) {
+        if let Err(error) = self.link.settle_here() {
+            // It is served all the same, woken from where it was before.
+            tracing::debug!(peer = %self.connection.peer(), %error, "a connection is not woken by the threads that serve it");
+        }
+        self.clock.timer = Box::pin(sleep_until(self.clock.timer.deadline()));
+    }
+
+    /// Whether the task runs among those it should not run among.
+    fn is_out_of_place(&self) -> bool {
+        self.shared.background.is_some() && self.connection.gives_way(self.clock.now) != self.in_background
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
         let mut workspace = Workspace::borrow();
         let resumed = !self.unsent.is_empty();
         if resumed {
@@ -149,14 +191,19 @@ impl<L: Link> Driver<L> {
         }
         workspace.put_back();
         self.settle(unsent);
-        if let Err(reason) = ended {
-            return Poll::Ready(reason);
+        match ended {
+            Err(reason) => Poll::Ready(Outcome::Ended(reason)),
+            Ok(Turns::Move) => {
+                self.in_background = !self.in_background;
+                Poll::Ready(Outcome::Moves)
+            }
+            Ok(Turns::Wait) => self.poll_deadlines(context, unsent),
         }
-        self.poll_deadlines(context, unsent)
     }
 
-    /// Writes, reads and handles until there is nothing to do, or others should have their turn.
-    fn turns(&mut self, context: &mut Context<'_>, workspace: &mut Workspace) -> Result<(), CloseReason> {
+    /// Writes, reads and handles until there is nothing to do, or others should have their turn. Only then has it asked to
+    /// be woken; not if it has to move.
+    fn turns(&mut self, context: &mut Context<'_>, workspace: &mut Workspace) -> Result<Turns, CloseReason> {
         for _ in 0..TURNS_MAX {
             let asked_to_end = self.connection.take_queued(context, &mut workspace.replies);
             self.flush(context, &mut workspace.replies)?;
@@ -164,12 +211,16 @@ impl<L: Link> Driver<L> {
             if let Some(reason) = asked_to_end.or(ended) {
                 return Err(reason);
             }
-            if let Step::Wait = self.take_in(context, workspace)? {
-                return Ok(());
+            let step = self.take_in(context, workspace)?;
+            if self.is_out_of_place() {
+                return Ok(Turns::Move);
+            }
+            if let Step::Wait = step {
+                return Ok(Turns::Wait);
             }
         }
         context.waker().wake_by_ref();
-        Ok(())
+        Ok(Turns::Wait)
     }
 
     /// Offers the queue to the socket.
@@ -342,12 +393,12 @@ impl<L: Link> Driver<L> {
     }
 
     /// Ends the connection when one of its deadlines has come, or has the task woken for the next.
-    fn poll_deadlines(&mut self, context: &mut Context<'_>, unsent: usize) -> Poll<CloseReason> {
+    fn poll_deadlines(&mut self, context: &mut Context<'_>, unsent: usize) -> Poll<Outcome> {
         self.note_waits(unsent);
         loop {
             let (deadline, reason) = self.next_deadline();
             if deadline <= self.clock.now {
-                return Poll::Ready(reason);
+                return Poll::Ready(Outcome::Ended(reason));
             }
             if deadline < self.clock.timer.deadline() || self.clock.timer.is_elapsed() {
                 self.clock.timer.as_mut().reset(deadline);

@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,6 +19,8 @@ pub(crate) trait Link: Send + Unpin + 'static {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes as much of `slices` as the socket takes.
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// From now on the runtime around this call tells when the socket is ready.
+    fn settle_here(&mut self) -> io::Result<()>;
 }
 
 /// One TCP connection.
@@ -59,6 +62,12 @@ impl Link for Stream {
             [one] => Pin::new(&mut self.socket).poll_write(context, one),
             many => Pin::new(&mut self.socket).poll_write_vectored(context, many),
         }
+    }
+
+    fn settle_here(&mut self) -> io::Result<()> {
+        let same = self.socket.as_fd().try_clone_to_owned()?;
+        self.socket = TcpStream::from_std(same.into())?;
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -45,12 +46,14 @@ pub struct ServerConfig {
     pub connections_max: u32,
     /// Bounds of each connection and of all together.
     pub limits: Limits,
+    /// The runtime for connections that [give way](Connection::give_way); without it they run among the others.
+    pub background: Option<Handle>,
 }
 
 impl ServerConfig {
     /// Listens on `listen` with the usual bounds.
     pub fn new(listen: Vec<SocketAddr>) -> Self {
-        Self { listen, connections_max: 65_536, limits: Limits::default() }
+        Self { listen, connections_max: 65_536, limits: Limits::default(), background: None }
     }
 }
 
@@ -87,6 +90,7 @@ struct Inner {
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
+    foreground: Handle,
 }
 
 impl Server {
@@ -95,7 +99,7 @@ impl Server {
     /// # Errors
     /// An address that cannot be listened on; then none is.
     pub fn bind(config: ServerConfig, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
-        let ServerConfig { listen, connections_max, limits } = config;
+        let ServerConfig { listen, connections_max, limits, background } = config;
         let bound: Result<Vec<_>, _> = listen
             .into_iter()
             .map(|address| Listener::bind(address).map_err(|source| BindError { address, source }))
@@ -103,9 +107,10 @@ impl Server {
         let listeners = bound?;
         let budget = Budget::new(limits.total_bytes_max);
         let inner = Arc::new(Inner {
-            shared: Arc::new(Shared { limits, budget, metrics: Arc::default() }),
+            shared: Arc::new(Shared { limits, budget, metrics: Arc::default(), background }),
             permits: Arc::new(Semaphore::new(connections_max as usize)),
             open: Mutex::default(),
+            foreground: Handle::current(),
         });
         let local_addrs = listeners.iter().map(|listener| listener.local).collect();
         let accepting = listeners
@@ -193,10 +198,12 @@ impl Inner {
         self.lock_open().insert(connection.id(), Arc::clone(&connection));
         let registered = Registered { inner: Arc::clone(self), id: connection.id(), _permit: permit };
         let driver = Driver::new(stream, connection, Arc::clone(handler), Arc::clone(&self.shared));
-        tokio::spawn(async move {
-            let _until_the_end = registered;
-            driver.run().await;
-        });
+        run(driver, registered);
+    }
+
+    /// Where the connection is to run.
+    fn place(&self, driver: &Driver<Stream>) -> &Handle {
+        self.shared.background.as_ref().filter(|_| driver.in_background()).unwrap_or(&self.foreground)
     }
 
     fn lock_open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
@@ -215,6 +222,19 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.inner.lock_open().remove(&self.id);
     }
+}
+
+/// Runs a connection until it ends: among the others, or where it gives way to them.
+fn run(driver: Driver<Stream>, registered: Registered) {
+    let place = registered.inner.place(&driver).clone();
+    place.spawn(async move {
+        let Some(mut driver) = driver.run().await else { return };
+        {
+            let _there = registered.inner.place(&driver).enter();
+            driver.settle_here();
+        }
+        run(driver, registered);
+    });
 }
 
 /// Whether `accept` failed because of the connection it was about to return, so that the next may well succeed.

@@ -98,7 +98,7 @@ def disturb(options, broker, work):
 
 
 def read(broker, number):
-    command = ["nice", "-n", "19", *bench(broker, "consume", "-t", "old", "-d", "600", "--group", f"reader-{number}")]
+    command = ["chrt", "--idle", "0", *bench(broker, "consume", "-t", "old", "-d", "600", "--group", f"reader-{number}")]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -2,6 +2,7 @@
 //! answer with its four offsets. A pull that finds nothing is held when its client allows it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use waspmq_protocol::code::{RequestCode, ResponseCode};
@@ -19,6 +20,12 @@ use crate::offset::OffsetTable;
 
 /// Pulls that are read aside at a time: twice as many as there are threads for it.
 pub const ASIDE_MAX: usize = 64;
+
+/// Who reads so far from the end of the log or further gives way to others.
+const BEHIND_BYTES: i64 = 64 << 20;
+
+/// How long after such a read.
+const GIVES_WAY: Duration = Duration::from_secs(1);
 
 /// Bits of a pull's `sysFlag`.
 pub mod pull_flag {
@@ -99,6 +106,7 @@ impl PullMessages {
             };
             return self.long_polling.hold(held, now_ms);
         }
+        give_way_if_behind(connection, &result);
         answer(&pull, result, ReplyTo::of(command), replies);
     }
 
@@ -169,7 +177,15 @@ impl PullMessages {
 
 fn answer_held(held: HeldPull, result: GetResult) {
     let HeldPull { pull, responder, .. } = held;
+    give_way_if_behind(responder.connection(), &result);
     responder.write(|replies, to| answer(&pull, result, to, replies));
+}
+
+/// Lets others go first when somebody reads what is far from the end of the log.
+fn give_way_if_behind(connection: &Connection, result: &GetResult) {
+    if result.behind_bytes > BEHIND_BYTES {
+        connection.give_way(GIVES_WAY);
+    }
 }
 
 /// Writes the answer: the four offsets that clients read without asking whether they are there, then the records as

@@ -54,9 +54,13 @@ impl Link for Script {
         self.written.lock().unwrap().extend_from_slice(&bytes);
         Poll::Ready(Ok(bytes.len()))
     }
+
+    fn settle_here(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-/// Notes every request and answers it with its own body.
+/// Notes every request and answers it with its own body; gives way after some.
 #[derive(Default)]
 struct Echo {
     seen: Mutex<Vec<RemotingCommand>>,
@@ -64,8 +68,11 @@ struct Echo {
 }
 
 impl Handler for Echo {
-    fn handle(&self, _: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
+    fn handle(&self, connection: &Arc<Connection>, requests: &mut Batch<'_>, replies: &mut Replies) {
         while let Some(request) = requests.next_request() {
+            if let Some(time) = gives_way(request.opaque) {
+                connection.give_way(time);
+            }
             let request_owned = request.to_owned();
             let body = request_owned.body.clone();
             replies.push(ReplyTo::of(request), RemotingCommand::response(ResponseCode::SUCCESS).with_body(body));
@@ -78,9 +85,18 @@ impl Handler for Echo {
     }
 }
 
-fn shared(limits: Limits) -> Arc<Shared> {
+/// After which requests the connection gives way, and how long: for less than it takes to move, or for more.
+fn gives_way(opaque: i32) -> Option<Duration> {
+    [None, None, Some(Duration::ZERO), Some(Duration::from_millis(3))][(opaque & 3) as usize]
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn shared(limits: Limits, background: Option<Handle>) -> Arc<Shared> {
     let budget = Budget::new(limits.total_bytes_max);
-    Arc::new(Shared { limits, budget, metrics: Arc::default() })
+    Arc::new(Shared { limits, budget, metrics: Arc::default(), background })
 }
 
 fn frames(bytes: &[u8]) -> Vec<RemotingCommand> {
@@ -93,22 +109,37 @@ fn frames(bytes: &[u8]) -> Vec<RemotingCommand> {
     all
 }
 
-/// Runs one connection over `reads` to its end; returns what the handler saw and what the other side got.
-fn run(reads: VecDeque<Vec<u8>>, write_max: usize, shared: &Arc<Shared>) -> (Vec<RemotingCommand>, Vec<u8>) {
+struct Ran {
+    seen: Vec<RemotingCommand>,
+    written: Vec<u8>,
+    moves: usize,
+}
+
+/// Runs one connection over `reads` to its end.
+fn run(reads: VecDeque<Vec<u8>>, write_max: usize, shared: &Arc<Shared>) -> Ran {
     let written = Arc::new(Mutex::default());
     let echo = Arc::new(Echo::default());
     let link = Script { reads, written: Arc::clone(&written), write_max, ready: false };
     let address = "127.0.0.1:1".parse().unwrap();
     let connection =
         Connection::new(1, address, address, shared.limits.connection_bytes_max, Arc::clone(&shared.metrics));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        Driver::new(link, Arc::new(connection), Arc::<Echo>::clone(&echo), Arc::clone(shared)).run().await;
-    });
+    let runtime = runtime();
+    let inside = runtime.enter();
+    let mut driver = Some(Driver::new(link, Arc::new(connection), Arc::<Echo>::clone(&echo), Arc::clone(shared)));
+    drop(inside);
+    let mut moves = 0;
+    while let Some(running) = driver.take() {
+        driver = runtime.block_on(running.run());
+        if let Some(moving) = &mut driver {
+            let _inside = runtime.enter();
+            moving.settle_here();
+            moves += 1;
+        }
+    }
     assert_eq!(*echo.closed.lock().unwrap(), 1);
     let seen = std::mem::take(&mut *echo.seen.lock().unwrap());
     let written = written.lock().unwrap().clone();
-    (seen, written)
+    Ran { seen, written, moves }
 }
 
 fn command() -> impl Strategy<Value = RemotingCommand> {
@@ -140,19 +171,25 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_split_into_reads_yields_the_same_commands_and_answers(
+    fn any_split_into_reads_and_any_move_yields_the_same_commands_and_answers(
         commands in prop::collection::vec(command(), 1..24),
         cuts in prop::collection::vec(prop_oneof![1_usize..40, 500_usize..5000, 60_000_usize..400_000], 1..20),
         write_max in prop_oneof![200_usize..3000, 100_000_usize..1_000_000],
         connection_bytes_max in prop_oneof![Just(1), Just(100_000), Just(10_000_000)],
+        may_move: bool,
     ) {
         let stream: Vec<u8> = commands.iter().flat_map(|command| command.encode().to_vec()).collect();
         // Very short reads of a very long stream only take time.
         let cuts: Vec<_> = cuts.into_iter().map(|cut| cut.max(stream.len() / 5000 + 1)).collect();
-        let shared = shared(Limits { connection_bytes_max, ..Limits::default() });
-        let (seen, written) = run(cut(&stream, &cuts), write_max.max(stream.len() / 5000), &shared);
+        let background = runtime();
+        let background = may_move.then(|| background.handle().clone());
+        let shared = shared(Limits { connection_bytes_max, ..Limits::default() }, background);
+        let Ran { seen, written, moves } = run(cut(&stream, &cuts), write_max.max(stream.len() / 5000), &shared);
         let requests: Vec<_> = commands.into_iter().filter(|command| !command.flags.is_response()).collect();
         prop_assert!(seen == requests);
+        let has_to_move = requests.iter().any(|request| gives_way(request.opaque).is_some_and(|time| !time.is_zero()));
+        prop_assert!(moves > 0 || !(may_move && has_to_move));
+        prop_assert!(moves == 0 || may_move);
         let expected: Vec<_> = requests.into_iter().filter(|request| !request.flags.is_oneway()).collect();
         let answers = frames(&written);
         prop_assert_eq!(answers.len(), expected.len());
@@ -173,8 +210,8 @@ fn answers_to_whole_frames_leave_before_the_fault_behind_them_closes() {
     request.version = 317;
     let mut stream = request.encode().to_vec();
     stream.extend_from_slice(&[0xff; 8]);
-    let shared = shared(Limits::default());
-    let (seen, written) = run(VecDeque::from([stream]), usize::MAX, &shared);
+    let shared = shared(Limits::default(), None);
+    let Ran { seen, written, .. } = run(VecDeque::from([stream]), usize::MAX, &shared);
     assert_eq!(seen.len(), 1);
     assert_eq!(frames(&written).len(), 1);
     assert_eq!(shared.metrics.closed(CloseReason::BadFrame), 1);

@@ -20,6 +20,10 @@ pub(crate) const FORGET: i32 = 3;
 pub(crate) const PANIC: i32 = 4;
 /// Answered with a body of as many bytes as the first four body bytes say.
 pub(crate) const GIVE: i32 = 5;
+/// Gives way for as many milliseconds as the first four body bytes say; answered as [`WHERE`].
+pub(crate) const GIVE_WAY: i32 = 6;
+/// Answered with the name of the thread that handles it.
+pub(crate) const WHERE: i32 = 7;
 
 /// Long enough for anything that should happen at once on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -40,8 +44,15 @@ impl Handler for Actor {
                 HOLD => self.held.lock().unwrap().push(connection.responder(request)),
                 FORGET => drop(connection.responder(request)),
                 PANIC => panic!("asked for by the test"),
+                GIVE_WAY | WHERE => {
+                    if request.code == GIVE_WAY {
+                        connection.give_way(Duration::from_millis(number(request.body).into()));
+                    }
+                    let name = std::thread::current().name().unwrap_or_default().to_owned();
+                    replies.push(to, RemotingCommand::response(ResponseCode::SUCCESS).with_body(name));
+                }
                 GIVE => {
-                    let size = u32::from_be_bytes(*request.body.first_chunk().unwrap()) as usize;
+                    let size = number(request.body) as usize;
                     let body = Bytes::from(vec![7; size]);
                     if let Some(head) = replies.reply(to, ResponseCode::SUCCESS) {
                         head.finish(body.len());
@@ -59,6 +70,10 @@ impl Handler for Actor {
     fn closed(&self, _: &Arc<Connection>) {
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn number(body: &[u8]) -> u32 {
+    u32::from_be_bytes(*body.first_chunk().unwrap())
 }
 
 pub(crate) struct Running {

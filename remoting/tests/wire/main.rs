@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what does not work out fails it")]
 
+mod background;
 mod both_ways;
 mod fixture;
 mod hostile;

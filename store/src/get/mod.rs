@@ -86,7 +86,7 @@ pub struct GetResult {
     pub count: usize,
     /// How many bytes those are.
     pub bytes: usize,
-    /// How far behind the end of the log the last of them begins.
+    /// How far behind the end of the log the last message begins that was looked at, also if the filter drops it.
     pub behind_bytes: i64,
 }
 
@@ -168,7 +168,7 @@ struct Walk<'a> {
     collected: Collected<'a>,
     count: usize,
     bytes: usize,
-    /// Where the last record found begins.
+    /// Where the record of the last entry dealt with begins.
     last: Option<PhysicalOffset>,
     /// Some entries' records were gone.
     removed: bool,
@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
                             return Ok(());
                         }
                     }
-                    Verdict::Drop => self.next.0 += 1,
+                    Verdict::Drop => self.pass_over(&entries[at]),
                     Verdict::NeedRecord | Verdict::CannotSay => {
                         self.undecided = true;
                         return Ok(());
@@ -345,6 +345,12 @@ impl<'a> Walk<'a> {
         }
         self.next.0 += 1;
         Ok(true)
+    }
+
+    /// Leaves out a message that the filter drops.
+    fn pass_over(&mut self, entry: &QueueEntry) {
+        self.last = Some(entry.physical_offset);
+        self.next.0 += 1;
     }
 
     /// Notes that an entry's record is not there: deleted with the oldest part of the log, or damaged.
