@@ -146,6 +146,21 @@ impl Standalone {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
+    /// Processor time of all its threads of this name.
+    pub fn thread_time(&mut self, name: &str) -> Result<Duration> {
+        let mut total = Duration::ZERO;
+        for task in fs::read_dir(format!("/proc/{}/task", self.running()?.id()))? {
+            let task = task?.path();
+            // A thread may end meanwhile.
+            let Ok(its_name) = fs::read_to_string(task.join("comm")) else { continue };
+            if its_name.trim_end() == name {
+                let times = fs::read_to_string(task.join("schedstat"))?;
+                total += Duration::from_nanos(times.split(' ').next().context("no times")?.parse()?);
+            }
+        }
+        Ok(total)
+    }
+
     /// What it has written to standard error so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.output("err")).unwrap_or_default()

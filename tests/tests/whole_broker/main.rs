@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: what fails here shall fail loudly")]
 
 mod asking;
+mod far_readers;
 mod good_client;
 mod heartbeats;
 mod hostile_bytes;
