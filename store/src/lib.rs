@@ -21,6 +21,7 @@ mod index;
 mod mapped_file;
 mod mapped_file_queue;
 mod message_store;
+mod names;
 mod offsets;
 mod populate;
 mod query;

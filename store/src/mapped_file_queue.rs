@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -17,6 +17,7 @@ use std::{
 use crate::{
     error::{AtPath, StoreError},
     mapped_file::{MappedFile, MappedSlice},
+    names::{Names, sync_dirs},
     storage::{Access, Blocks, Entry, Storage},
 };
 
@@ -31,7 +32,7 @@ pub(crate) struct MappedFileQueue {
     wrote: AtomicU64,
     flushed: AtomicU64,
     /// A file was made since the folder was last synced by this process.
-    names_dirty: AtomicBool,
+    names: Names,
 }
 
 /// What of a row a sync will cover.
@@ -82,7 +83,7 @@ impl MappedFileQueue {
             wrote: AtomicU64::new(wrote),
             flushed: AtomicU64::new(wrote),
             // Files found may have been made by a process that ended before it synced their names.
-            names_dirty: AtomicBool::new(true),
+            names: Names::inherited(),
         })
     }
 
@@ -263,7 +264,7 @@ impl MappedFileQueue {
         let file = MappedFile::create(&*self.storage, path, start, self.file_bytes, self.blocks)?;
         self.set_up(&file);
         self.files_mut().push_back(Slot { start, file: Some(Arc::clone(&file)) });
-        self.names_dirty.store(true, Ordering::Release);
+        self.names.add();
         Ok(file)
     }
 
@@ -279,12 +280,8 @@ impl MappedFileQueue {
     pub(crate) fn flush(&self, to: u64) -> Result<u64, StoreError> {
         let to = to.min(self.wrote());
         let mut at = self.flushed().max(self.min_offset());
-        if at < to
-            && self.names_dirty.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.sync_names()
-        {
-            self.names_dirty.store(true, Ordering::Release);
-            return Err(error);
+        if at < to {
+            self.names.sync(&*self.storage, self.dirs())?;
         }
         while at < to {
             let Some(file) = self.file_for(at)? else {
@@ -300,7 +297,7 @@ impl MappedFileQueue {
 
     /// Notes what the owner is about to bring to the disk by other means than [`flush`](Self::flush).
     pub(crate) fn begin_sync(&self) -> SyncMark {
-        let names = self.names_dirty.swap(false, Ordering::AcqRel);
+        let names = self.names.take();
         SyncMark { wrote: self.wrote(), names }
     }
 
@@ -309,19 +306,13 @@ impl MappedFileQueue {
         if synced {
             self.flushed.fetch_max(mark.wrote.min(self.wrote()), Ordering::AcqRel);
         } else if mark.names {
-            self.names_dirty.store(true, Ordering::Release);
+            self.names.add();
         }
     }
 
-    fn sync_names(&self) -> Result<(), StoreError> {
-        // The folder's own name lies in its parent.
-        for dir in [Some(&*self.dir), self.dir.parent()].into_iter().flatten() {
-            match self.storage.sync_dir(dir) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                done => done.at_path("syncing the folder", dir)?,
-            }
-        }
-        Ok(())
+    /// The folder, and its parent, in which its own name lies.
+    fn dirs(&self) -> impl Iterator<Item = &Path> {
+        [Some(&*self.dir), self.dir.parent()].into_iter().flatten()
     }
 
     /// Ends the row at `to`: deletes the files that begin behind it, for good, and forgets the bytes behind it.
@@ -346,7 +337,7 @@ impl MappedFileQueue {
         }
         self.set_wrote(to.min(self.end_offset()));
         // A deleted file must not come back with a power cut, when others have gone on.
-        if deleted { self.sync_names() } else { Ok(()) }
+        if deleted { sync_dirs(&*self.storage, self.dirs()) } else { Ok(()) }
     }
 
     /// Makes zeros of what lies in the last file behind `wrote()`, up to `bytes_max` of it, for good. For recovery: no

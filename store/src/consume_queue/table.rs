@@ -3,7 +3,7 @@
 //! folder is read once, at open; a queue without messages has no files.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -12,6 +12,7 @@ use super::queue_files::{ConsumeQueue, Placement};
 use crate::consume_queue::ENTRY_BYTES;
 use crate::error::{AtPath, StoreError};
 use crate::filter::QueueEntry;
+use crate::names::Names;
 use crate::offsets::PhysicalOffset;
 use crate::queue::{Queue, QueueMap};
 use crate::storage::Storage;
@@ -32,7 +33,7 @@ pub(crate) struct ConsumeQueues {
     map: QueueMap,
     placement: Arc<Placement>,
     /// A topic's folder may have been made since the root folder was last synced.
-    names_dirty: AtomicBool,
+    names: Names,
     /// Queues that were left out, as their files cannot be used, and why.
     damaged: Mutex<Vec<(String, i32, StoreError)>>,
 }
@@ -52,7 +53,7 @@ impl ConsumeQueues {
         let open_queues = OpenQueues::new(open_max);
         let placement = Arc::new(Placement { storage, root, file_bytes, open_queues });
         let (map, damaged) = Default::default();
-        let queues = Self { map, placement, names_dirty: AtomicBool::new(false), damaged };
+        let queues = Self { map, placement, names: Names::synced(), damaged };
         queues.scan()?;
         let some_usable = queues.all().iter().any(|queue| queue.files().is_some_and(|files| !files.is_new()));
         let has_wrong_size = |(_, _, error): &(_, _, StoreError)| matches!(error, StoreError::WrongFileSize { .. });
@@ -164,7 +165,7 @@ impl ConsumeQueues {
         // The topic's name first, then the note that it is to be synced: who syncs in between would miss it.
         let dir = self.placement.root.join(&**queue.topic());
         self.placement.storage.create_dir(&dir).at_path("creating the folder", &dir)?;
-        self.names_dirty.store(true, Ordering::Release);
+        self.names.add();
         Ok(queue.attach(files))
     }
 
@@ -229,28 +230,20 @@ impl ConsumeQueues {
             return self.flush_together(&pending);
         }
         pending.into_iter().try_for_each(|files| files.flush())?;
-        if self.names_dirty.swap(false, Ordering::AcqRel) {
-            // A queue's files sync their own folder and the topic's; the topic's name lies in the root.
-            let root = &self.placement.root;
-            for dir in [Some(&**root), root.parent()].into_iter().flatten() {
-                if let Err(source) = self.placement.storage.sync_dir(dir) {
-                    self.names_dirty.store(true, Ordering::Release);
-                    return Err(source).at_path("syncing the folder", dir);
-                }
-            }
-        }
-        Ok(())
+        // A queue's files sync their own folder and the topic's; the topic's name lies in the root.
+        let root = &self.placement.root;
+        self.names.sync(&*self.placement.storage, [Some(&**root), root.parent()].into_iter().flatten())
     }
 
     /// Each single sync waits for the disk two or three times; for many queues the whole file system is quicker.
     fn flush_together(&self, pending: &[&Arc<ConsumeQueue>]) -> Result<(), StoreError> {
-        let names = self.names_dirty.swap(false, Ordering::AcqRel);
+        let names = self.names.take();
         let marks: Vec<_> = pending.iter().map(|files| files.begin_sync()).collect();
         let root = &self.placement.root;
         let synced = self.placement.storage.sync_tree(root);
         pending.iter().zip(marks).for_each(|(files, mark)| files.end_sync(mark, synced.is_ok()));
         if synced.is_err() && names {
-            self.names_dirty.store(true, Ordering::Release);
+            self.names.add();
         }
         synced.at_path("syncing what is below", root)
     }

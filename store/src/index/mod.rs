@@ -7,7 +7,6 @@ mod index_file;
 mod key;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cut_back::{IndexMark, Trust};
@@ -17,6 +16,7 @@ pub(crate) use key::TopicHash;
 
 use crate::clock::Clock;
 use crate::error::{AtPath, StoreError};
+use crate::names::Names;
 use crate::offsets::PhysicalOffset;
 use crate::storage::Storage;
 
@@ -31,7 +31,7 @@ pub(crate) struct Index {
     /// Full files that are not on disk for certain yet.
     unsynced: Mutex<Vec<Arc<IndexFile>>>,
     /// A file was made since the folder was last synced.
-    names_dirty: AtomicBool,
+    names: Names,
 }
 
 impl Index {
@@ -73,7 +73,7 @@ impl Index {
             shape,
             files: RwLock::new(files),
             unsynced: Mutex::default(),
-            names_dirty: AtomicBool::new(false),
+            names: Names::synced(),
         })
     }
 
@@ -123,7 +123,7 @@ impl Index {
         let name = next_name(self.clock.now_ms(), newest.as_deref());
         let file = Arc::new(IndexFile::create(&*self.storage, self.dir.join(name), self.shape, continues)?);
         // The folder is synced with the next flush: messages would wait here while the disk is busy with the log.
-        self.names_dirty.store(true, Ordering::Release);
+        self.names.add();
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(newest);
         Ok(file)
@@ -160,10 +160,9 @@ impl Index {
             }
             synced_until = Some(file.end_timestamp());
         }
-        if self.names_dirty.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.storage.sync_dir(&self.dir).at_path("syncing the folder", &self.dir)
+        // The folder's own name lies in its parent.
+        if let Err(error) = self.names.sync(&*self.storage, [Some(&*self.dir), self.dir.parent()].into_iter().flatten())
         {
-            self.names_dirty.store(true, Ordering::Release);
             self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
             return Err(error);
         }

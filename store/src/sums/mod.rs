@@ -22,6 +22,7 @@ pub(crate) use self::refill::Refill;
 use self::sum_file::{Cursor, SumFile};
 use crate::error::{AtPath, StoreError};
 use crate::mapped_file_queue::file_path;
+use crate::names::{Names, sync_dirs};
 use crate::storage::Storage;
 
 /// Where the files lie, below the data folder.
@@ -60,7 +61,7 @@ pub(crate) struct Sums {
     /// What is found damaged is deleted; when only looking, it is listed here.
     damaged: Option<Mutex<Vec<String>>>,
     /// A file was made since the folder was last synced.
-    names_dirty: AtomicBool,
+    names: Names,
     /// It was said that something is wrong here.
     told: AtomicBool,
 }
@@ -92,7 +93,7 @@ impl Sums {
             limit: u64::MAX,
             witnesses: Mutex::default(),
             damaged,
-            names_dirty: AtomicBool::new(true),
+            names: Names::inherited(),
             told: AtomicBool::new(false),
         };
         let dir = sums.dir();
@@ -195,7 +196,7 @@ impl Sums {
         self.storage.create_dir(&dir).at_path("creating the folder", &dir)?;
         let file = Arc::new(SumFile::create(&*self.storage, path, start, self.log_file_bytes)?);
         self.files_mut().insert(start, Some(Arc::clone(&file)));
-        self.names_dirty.store(true, Ordering::Release);
+        self.names.add();
         Ok(file)
     }
 
@@ -332,23 +333,16 @@ impl Sums {
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let mapped: Vec<_> = self.files().values().flatten().map(Arc::clone).collect();
         mapped.iter().try_for_each(|file| file.sync())?;
-        if self.names_dirty.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.sync_names()
-        {
-            self.names_dirty.store(true, Ordering::Release);
-            return Err(error);
-        }
-        Ok(())
+        self.names.sync(&*self.storage, self.dirs(&self.dir()))
     }
 
     fn sync_names(&self) -> Result<(), StoreError> {
-        for dir in self.dir().ancestors().take_while(|dir| dir.starts_with(&self.root)) {
-            match self.storage.sync_dir(dir) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                done => done.at_path("syncing the folder", dir)?,
-            }
-        }
-        Ok(())
+        sync_dirs(&*self.storage, self.dirs(&self.dir()))
+    }
+
+    /// The folder and those above it that may have been made with it.
+    fn dirs<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = &'a Path> {
+        dir.ancestors().take_while(|dir| dir.starts_with(&self.root))
     }
 
     /// Deletes the files of the log's files that end at or before `offset`.
