@@ -6,9 +6,10 @@
 
 One broker, files of 64 MiB, a log of many gigabytes. In turns: the wait of sends at a fixed rate while nothing else is asked; then
 the log, dropped from memory, is read from its start while the same sends go on, and each new file makes the oldest one
-go. The reader takes as much processor as the disk lets it: --disk limits that to what a disk of that speed would give.
-With --receive it is the wait from a send to its receipt by a consumer at the tail, who shall not be slowed down by --readers at the start. Root is needed for that and for dropping
-the page cache. Uses the release build.
+go. The readers' own processes get what processor nobody else wants, as if they ran on other machines; the broker's threads that
+serve them do not. --disk limits what the broker reads to what a disk of that speed would give.
+With --receive it is the wait from a send to its receipt by a consumer at the tail, who shall not be slowed down by --readers at the
+start. Root is needed for --disk and for dropping the page cache. Uses the release build.
 """
 import argparse
 import contextlib
