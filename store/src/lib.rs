@@ -23,6 +23,8 @@ mod mapped_file_queue;
 mod message_store;
 mod names;
 mod offsets;
+#[cfg(any(test, fuzzing))]
+pub mod parsers;
 mod populate;
 mod query;
 mod queue;

@@ -2,6 +2,8 @@
 //! Written by the dispatcher and by recovery only, read by anyone. Must hold: `end_physical` is where the last entry's
 //! record ends, so that a record dispatched twice is recognised.
 
+mod cuts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -368,56 +370,6 @@ impl ConsumeQueue {
         }
         self.end_physical.store(last.map_or(0, |entry| entry.physical_end().0), Ordering::Release);
         Ok(())
-    }
-
-    /// Cuts the entries whose record ends behind `log_end`. Returns whether there were any. What is cut is
-    /// wiped, so that no later start takes it for entries; with `tail_suspect` so is what lies behind an end that
-    /// needs no cut.
-    pub(crate) fn truncate_to(
-        self: &Arc<Self>,
-        log_end: PhysicalOffset,
-        tail_suspect: bool,
-    ) -> Result<bool, StoreError> {
-        let (first, end) = (self.first(), self.end());
-        let new_end = if end > first && self.end_physical() > log_end {
-            let kept = |entry: &QueueEntry| Ok(entry.is_written() && entry.physical_end() <= log_end);
-            self.search((first, end), kept)?
-        } else {
-            end
-        };
-        if new_end < end || tail_suspect {
-            self.cut_at(new_end)?;
-        }
-        Ok(new_end < end)
-    }
-
-    /// Cuts the newest entries for which `keep` is false, up to the newest for which it is not. Returns whether there
-    /// were any. What is cut is wiped.
-    pub(crate) fn cut_back_to(
-        self: &Arc<Self>,
-        keep: impl Fn(&QueueEntry) -> Result<bool, StoreError>,
-    ) -> Result<bool, StoreError> {
-        self.touch();
-        let (first, end) = (self.first(), self.end());
-        let mut new_end = end;
-        while new_end > first {
-            let last = self.read_entry(QueueOffset(new_end.0 - 1))?;
-            if last.as_ref().map_or(Ok(true), &keep)? {
-                break;
-            }
-            new_end.0 -= 1;
-        }
-        if new_end < end {
-            self.cut_at(new_end)?;
-        }
-        Ok(new_end < end)
-    }
-
-    /// Ends the queue at `end` and wipes what lies behind it.
-    fn cut_at(&self, end: QueueOffset) -> Result<(), StoreError> {
-        self.finish_at(end)?;
-        self.unmap();
-        self.files.wipe_tail(u64::MAX)
     }
 
     /// The first offset whose record the log still holds when it begins at `log_min`; the end if none is left.

@@ -200,6 +200,31 @@ fn a_queue_that_lost_all_its_entries_and_goes_on_later_begins_where_it_goes_on()
 }
 
 #[test]
+fn filler_that_a_power_cut_left_holes_in_is_filler_again() {
+    let storage = Arc::new(MemoryStorage::new());
+    let queues = open(&storage);
+    let files = queues.files_of(&queues.queue("A", 0)).unwrap();
+    append(&queues, "A", &[700]);
+    queues.truncate_to(PhysicalOffset(0), true).unwrap();
+    files.skip_to(QueueOffset(25)).unwrap();
+    drop((queues, files));
+    let second = Path::new(ROOT).join("A/0/00000000000000000200");
+    storage.write(&second, &[0; FILE_ENTRIES * ENTRY_BYTES]).unwrap();
+
+    let queues = open(&storage);
+    queues.truncate_to(PhysicalOffset(600), true).unwrap();
+    let (queue, files) = append(&queues, "A", &[300, 400]);
+    queues.correct_min(PhysicalOffset(0)).unwrap();
+    assert_eq!((queue.min_offset().0, files.end().0), (25, 27));
+    assert!((0..25).all(|at| files.entry_at(QueueOffset(at)).unwrap().unwrap().is_blank()));
+    drop((queues, queue, files));
+    let again = open(&storage);
+    again.truncate_to(PhysicalOffset(600), true).unwrap();
+    again.correct_min(PhysicalOffset(0)).unwrap();
+    assert_eq!(again.find("A", 0).unwrap().min_offset().0, 25);
+}
+
+#[test]
 fn a_topic_is_deleted_also_before_any_queue_has_a_message() {
     let queues = open(&Arc::new(MemoryStorage::new()));
     queues.queue("A", 0);

@@ -158,6 +158,14 @@ impl Sums {
         offset - offset % self.log_file_bytes
     }
 
+    /// Where the first file lies, its header, and how many bytes follow.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn first_file(root: &Path, log_file_bytes: u64) -> (PathBuf, Vec<u8>, usize) {
+        let header = sum_file::header(0);
+        let rest = sum_file::file_bytes(log_file_bytes) as usize - header.len();
+        (file_path(&root.join(FOLDER), 0), header, rest)
+    }
+
     /// The file with the sums of what lies around `offset`.
     fn file_for(&self, offset: u64) -> Result<Option<Arc<SumFile>>, StoreError> {
         let start = self.start_of(offset);

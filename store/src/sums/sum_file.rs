@@ -56,6 +56,15 @@ pub(super) fn file_bytes(log_file_bytes: u64) -> u64 {
         + log_file_bytes / FIXED_BYTES as u64 * ENTRY_BYTES as u64
 }
 
+/// What a file for the file of the log from `start` on begins with.
+#[cfg(any(test, fuzzing))]
+pub(super) fn header(start: i64) -> Vec<u8> {
+    let mut header = vec![0; HEADER_BYTES];
+    header[MAGIC_AT..][..8].copy_from_slice(&MAGIC.to_be_bytes());
+    header[START_AT..][..8].copy_from_slice(&start.to_be_bytes());
+    header
+}
+
 fn stretches_of(log_file_bytes: u64) -> usize {
     log_file_bytes.div_ceil(1 << PLACE_BITS) as usize
 }
