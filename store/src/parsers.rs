@@ -163,6 +163,24 @@ mod tests {
         prop::collection::vec(word, 0..len / 4).prop_map(|words| words.concat())
     }
 
+    /// Times that cannot be: the fuzzer found the sums of them.
+    #[test]
+    fn an_index_file_with_impossible_times_is_read() {
+        for begin in [i64::MAX, i64::MIN] {
+            for seconds in [i32::MAX, i32::MIN] {
+                for how in 0..2 {
+                    let mut bytes = vec![0; SHAPE.file_bytes() as usize];
+                    bytes[..8].copy_from_slice(&begin.to_be_bytes());
+                    bytes[36..40].copy_from_slice(&3_i32.to_be_bytes());
+                    let slots = SHAPE.slots as usize;
+                    (0..slots).for_each(|slot| bytes[40 + 4 * slot..][..4].copy_from_slice(&2_i32.to_be_bytes()));
+                    bytes[40 + 4 * slots + 2 * 20 + 12..][..4].copy_from_slice(&seconds.to_be_bytes());
+                    index(&[&[how], &bytes[..]].concat());
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_log_is_read(bytes in content(4096)) {

@@ -211,8 +211,8 @@ impl IndexFile {
         let mut number = self.words.load_i32(self.slot_at(lookup.hash));
         while number > 0 && (number as u32) < self.shape.entries {
             let at = self.entry_at(number as u32);
-            let earliest = begin + i64::from(self.words.load_i32(at + 12)) * 1000;
-            let latest = earliest + SECONDS_CUT_MS;
+            let earliest = begin.saturating_add(i64::from(self.words.load_i32(at + 12)) * 1000);
+            let latest = earliest.saturating_add(SECONDS_CUT_MS);
             if latest < lookup.begin_ms {
                 break;
             }
@@ -277,7 +277,8 @@ impl IndexFile {
             _ => {
                 let last = self.entry_at(keep - 1);
                 let seconds = i64::from(self.words.load_i32(last + 12));
-                (self.words.load_i64(last + 4), self.begin_timestamp() + seconds * 1000 + SECONDS_CUT_MS)
+                let newest = self.begin_timestamp().saturating_add(seconds * 1000 + SECONDS_CUT_MS);
+                (self.words.load_i64(last + 4), newest)
             }
         };
         self.words.store_i64(END_PHYSICAL_AT, end_physical);
