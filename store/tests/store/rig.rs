@@ -10,7 +10,7 @@ use std::{
 use waspmq_protocol::message::record;
 use waspmq_store::{
     Append, AppendError, Appended, Durability, GetRequest, GetStatus, IndexShape, Item, Items, MessageStore,
-    NoListener, OpenError, QueueOffset, StoreConfig,
+    NoListener, OpenError, QueueOffset, RetentionRules, StoreConfig,
     clock::{Clock, SystemClock},
     storage::{MemoryStorage, Storage},
 };
@@ -40,6 +40,8 @@ impl Rig {
             consume_queue_file_bytes: 200,
             index_shape: IndexShape { slots: 7, entries: 50 },
             flush_interval: Duration::from_millis(20),
+            // Some tests store messages of years ago, and may run in the hour in which such are deleted.
+            retention: RetentionRules { reserved: Duration::from_secs(u32::MAX.into()), ..RetentionRules::default() },
             ..StoreConfig::new(ROOT)
         };
         Rig { storage, config }
