@@ -8,8 +8,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// Threads of a runtime that wait for the disk: more make no disk faster.
 pub const BLOCKING_THREADS_MAX: usize = 32;
 
-/// Where processors are short, such a thread gets a third of what another one gets: enough to catch up beside producers
-/// that take all they can.
+/// Where processors are short, such a thread gets a third of what another one gets: no higher, so that who is behind keeps
+/// a share beside producers that take all they can.
 const NICE: i32 = 5;
 
 /// The threads. Dropped, they end when what they do at this moment is done.

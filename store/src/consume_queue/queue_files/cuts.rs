@@ -37,23 +37,25 @@ impl ConsumeQueue {
     /// first message take everything before that for filler, so it is made whole again.
     fn mend_filler(&self) -> Result<(), StoreError> {
         let (first, end) = (self.first(), self.end());
-        let is_blank = |at: i64| Ok::<_, StoreError>(self.read_entry(QueueOffset(at))?.is_some_and(|e| e.is_blank()));
-        if end <= first || !is_blank(end.0 - 1)? {
+        // A queue that ends with a message knows where that ends; nothing is read of it, as there are many.
+        if end <= first || self.end_physical() > PhysicalOffset(0) {
             return Ok(());
         }
         let mut hole = first;
-        while hole < end && is_blank(hole.0)? {
+        while hole < end && self.read_entry(hole)?.is_some_and(|entry| entry.is_blank()) {
             hole.0 += 1;
         }
-        if hole == end || self.read_entry(hole)?.is_some_and(|entry| entry.is_written()) {
-            return Ok(());
+        let is_hole = hole < end && !self.read_entry(hole)?.is_some_and(|entry| entry.is_written());
+        if is_hole {
+            self.cut_at(hole)?;
+            match self.fill_with_blanks(byte_of(end)) {
+                // The dispatcher fills it when it has a message for the queue, and room.
+                Err(error) if error.is_disk_full() => {}
+                filled => filled?,
+            }
         }
-        self.cut_at(hole)?;
-        match self.fill_with_blanks(byte_of(end)) {
-            // The dispatcher fills it when it has a message for the queue, and room.
-            Err(error) if error.is_disk_full() => Ok(()),
-            filled => filled,
-        }
+        self.unmap();
+        Ok(())
     }
 
     /// Cuts the newest entries for which `keep` is false, up to the newest for which it is not. Returns whether there
