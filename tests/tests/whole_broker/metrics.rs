@@ -27,7 +27,9 @@ fn the_store_is_shown_under_rocketmqs_names() {
     let begun = Instant::now();
     let after = loop {
         let scraped = scrape(&address).unwrap();
-        if value(&scraped, "waspmq_store_messages", &[]).unwrap() == 3.0 {
+        // What is acknowledged is in the log, and dispatched a moment later.
+        let shown = |name| value(&scraped, name, &[]).unwrap();
+        if shown("waspmq_store_messages") == 3.0 && shown("rocketmq_storage_dispatch_behind_bytes") == 0.0 {
             break scraped;
         }
         assert!(begun.elapsed() < SOON, "{scraped}");
