@@ -20,10 +20,8 @@ use crate::{
     config::{FlushMode, StoreConfig},
     error::{AppendError, StoreError},
     offsets::PhysicalOffset,
+    storage::PAGE_BYTES,
 };
-
-/// Size of a page, in which `flush_pages_min` counts.
-const PAGE_BYTES: u64 = 4096;
 
 /// What became of a wait for the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -159,7 +159,7 @@ impl MessageStore {
         );
         Ok(MessageStore {
             retention: Arc::new(retention),
-            populate: Arc::new(Populate::new(Arc::clone(&log), config.populate_ahead_bytes_max)),
+            populate: Arc::new(Populate::new(Arc::clone(&log), &config)),
             running: Mutex::new(Running { lock: Some(lock), ..Running::default() }),
             flush: Arc::new(flush),
             derived,

@@ -11,7 +11,14 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Clock, commit_log::CommitLog, error::StoreError, mapped_file::MappedFile, storage::Access};
+use crate::{
+    clock::Clock,
+    commit_log::CommitLog,
+    config::{FlushMode, StoreConfig},
+    error::StoreError,
+    mapped_file::MappedFile,
+    storage::Access,
+};
 
 /// Pages are populated in steps of this size, so that one call never holds up the process's other mappings for long.
 const STEP_BYTES: u64 = 1 << 20;
@@ -19,7 +26,8 @@ const STEP_BYTES: u64 = 1 << 20;
 /// it, a megabyte takes milliseconds, in which the kernel lets nobody else have the core.
 const GENTLE_STEP_BYTES: u64 = 64 << 10;
 /// Little load, in bytes a second: below it there is time to populate page by page. Above, the kernel's own read-ahead makes
-/// pages by the megabyte, several times cheaper each.
+/// pages by the megabyte, several times cheaper each; unless senders wait for the disk, as such a page is written whole by
+/// each sync, however little of it is new: fifteen times the bytes of the messages.
 const LITTLE_LOAD: u64 = 128 << 20;
 /// The pages ahead are to last this long at the present rate.
 const AHEAD: Duration = Duration::from_millis(200);
@@ -31,6 +39,8 @@ const FILE_LEFT: u64 = 8;
 pub(crate) struct Populate {
     log: Arc<CommitLog>,
     ahead_bytes_max: u64,
+    /// Pages are made one by one under any load.
+    one_by_one: bool,
     stop: AtomicBool,
 }
 
@@ -47,8 +57,9 @@ struct Load {
 }
 
 impl Populate {
-    pub(crate) fn new(log: Arc<CommitLog>, ahead_bytes_max: u64) -> Self {
-        Populate { log, ahead_bytes_max, stop: AtomicBool::new(false) }
+    pub(crate) fn new(log: Arc<CommitLog>, config: &StoreConfig) -> Self {
+        let one_by_one = config.flush == FlushMode::Sync;
+        Populate { log, ahead_bytes_max: config.populate_ahead_bytes_max, one_by_one, stop: AtomicBool::new(false) }
     }
 
     /// The thread's work, until [`stop`](Self::stop).
@@ -108,7 +119,8 @@ impl Populate {
     fn populate_step(&self, load: &mut Load) -> Result<Option<u64>, StoreError> {
         let from = load.populated;
         let Some(file) = self.log.files().file_for(from)? else { return Ok(None) };
-        let step = load.go_gently(&file);
+        let gently = self.one_by_one || load.rate < LITTLE_LOAD;
+        let step = load.expect(gently, &file);
         let to = (from / step * step + step).min(file.start() + file.bytes() as u64);
         file.populate((from - file.start()) as usize..(to - file.start()) as usize)?;
         if step == GENTLE_STEP_BYTES {
@@ -120,9 +132,8 @@ impl Populate {
 }
 
 impl Load {
-    /// Tells the kernel how to make pages of the file under the present load, and returns the size of a step.
-    fn go_gently(&mut self, file: &Arc<MappedFile>) -> u64 {
-        let gently = self.rate < LITTLE_LOAD;
+    /// Tells the kernel how pages of the file will be made, and returns the size of a step.
+    fn expect(&mut self, gently: bool, file: &Arc<MappedFile>) -> u64 {
         if !self.gentle_file.as_ref().is_some_and(|at_hand| gently && at_hand.start() == file.start()) {
             if let Some(before) = self.gentle_file.take() {
                 before.expect_access(Access::Usual);

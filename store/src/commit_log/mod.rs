@@ -37,7 +37,7 @@ use crate::{
     mapped_file_queue::MappedFileQueue,
     offsets::PhysicalOffset,
     sleeper::Sleeper,
-    storage::Blocks,
+    storage::{Blocks, PAGE_BYTES},
     sums::Sums,
 };
 
@@ -49,13 +49,10 @@ const RESIDENT_BYTES: u64 = 32 << 20;
 /// Pages are given back in pieces of this size: a huge page, so that none is split.
 const RELEASE_BYTES: u64 = 2 << 20;
 /// With this much to sync, it is worth taking the pages out of the page table first.
-const RELEASE_UNSYNCED_BYTES: u64 = 256 << 10;
-/// With less than this to sync, pages are taken out in smaller pieces: at the usual interval `populate` has made them one by
-/// one then. Where it has made huge ones (syncs that somebody waits for, under great load), splitting one costs the next
-/// appends their page faults.
+const RELEASE_UNSYNCED_BYTES: u64 = 32 << 10;
+/// With more than this to sync, unless senders wait for the disk, `populate` has made pages by the megabyte: splitting one
+/// costs the next appends their page faults. Else it has made them one by one.
 const LITTLE_UNSYNCED_BYTES: u64 = 8 << 20;
-/// Size of such a piece.
-const RELEASE_LITTLE_BYTES: u64 = 64 << 10;
 
 /// The log. One per store.
 #[derive(Debug)]
@@ -319,8 +316,10 @@ impl CommitLog {
     pub(crate) fn release_unsynced(&self) {
         let wrote = self.files.wrote();
         match wrote.saturating_sub(self.files.flushed()) {
-            LITTLE_UNSYNCED_BYTES.. => self.release_below(wrote, RELEASE_BYTES),
-            RELEASE_UNSYNCED_BYTES.. => self.release_below(wrote, RELEASE_LITTLE_BYTES),
+            LITTLE_UNSYNCED_BYTES.. if self.settings.flush != FlushMode::Sync => {
+                self.release_below(wrote, RELEASE_BYTES)
+            }
+            RELEASE_UNSYNCED_BYTES.. => self.release_below(wrote, PAGE_BYTES),
             _ => {}
         }
     }

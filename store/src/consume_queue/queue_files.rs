@@ -17,11 +17,10 @@ use crate::error::{AtPath, StoreError};
 use crate::filter::QueueEntry;
 use crate::mapped_file_queue::{MappedFileQueue, SyncMark, file_path};
 use crate::offsets::{PhysicalOffset, QueueOffset};
-use crate::storage::Storage;
+use crate::storage::{PAGE_BYTES, Storage};
 
 /// Pages are made present ahead of the writer in steps as large as what the file holds already, up to this.
 const POPULATE_BYTES_MAX: u64 = 256 * 1024;
-const PAGE_BYTES: u64 = 4096;
 const ENTRY: u64 = ENTRY_BYTES as u64;
 /// Whole entries in a page.
 const PAGE_ENTRIES: usize = PAGE_BYTES as usize / ENTRY_BYTES;

@@ -15,12 +15,11 @@ use crate::error::StoreError;
 use crate::filter::QueueEntry;
 use crate::offsets::{PhysicalOffset, QueueOffset};
 use crate::queue::Queue;
+use crate::storage::PAGE_BYTES;
 use crate::sums::Compared;
 
 /// Records that lie within this much of the log are read through one slice of it.
 const WINDOW_BYTES_MAX: usize = 256 << 10;
-/// What a disk writes, or misplaces, as one.
-const PAGE_BYTES: i64 = 4096;
 
 /// A stretch of one log file.
 struct Window {
@@ -179,5 +178,5 @@ fn is_of_topic(bytes: &[u8], topic: &str) -> bool {
 /// The page of a queue's files that an entry stands in.
 #[inline]
 fn page_of(offset: QueueOffset) -> i64 {
-    offset.0 * ENTRY_BYTES as i64 / PAGE_BYTES
+    offset.0 * ENTRY_BYTES as i64 / PAGE_BYTES as i64
 }

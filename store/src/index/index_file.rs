@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::StoreError;
 use crate::mapped_file::{WordFile, unmake};
 use crate::offsets::PhysicalOffset;
-use crate::storage::Storage;
+use crate::storage::{PAGE_BYTES, Storage};
 
 const BEGIN_TIMESTAMP_AT: usize = 0;
 const END_TIMESTAMP_AT: usize = 8;
@@ -25,7 +25,6 @@ const ENTRIES_STEP_BYTES: u64 = 1 << 20;
 /// A file that holds fewer entries than this reserves only page by page: a quiet broker stays small.
 const ENTRIES_FIRST_STEP_BYTES: u64 = 64 * 1024;
 
-const PAGE_BYTES: u64 = 4096;
 /// Entries keep whole seconds: this much may have been cut off.
 const SECONDS_CUT_MS: i64 = 999;
 

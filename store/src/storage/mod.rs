@@ -22,6 +22,9 @@ pub use self::{
     memory::{Fault, MemoryStorage, Operation},
 };
 
+/// What memory and disk take or give as one.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+
 /// One name in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -12,7 +12,7 @@ use waspmq_protocol::message::record::FIXED_BYTES;
 
 use crate::error::{AtPath, StoreError};
 use crate::mapped_file::WordFile;
-use crate::storage::{Blocks, Storage};
+use crate::storage::{Blocks, PAGE_BYTES, Storage};
 
 /// `WASPSUM1` in ASCII.
 const MAGIC: i64 = 0x5741_5350_5355_4D31;
@@ -31,8 +31,7 @@ const PRESENT: u32 = 1 << 31;
 const CHECK_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Disk blocks are reserved, and pages made present, for so many bytes of entries at a time: few at first, so that a
 /// quiet broker stays small.
-const STEP_BYTES: std::ops::RangeInclusive<u64> = 4096..=256 << 10;
-const PAGE_BYTES: u64 = 4096;
+const STEP_BYTES: std::ops::RangeInclusive<u64> = PAGE_BYTES..=256 << 10;
 
 /// Sums of one file of the log, mapped.
 #[derive(Debug)]
