@@ -385,10 +385,10 @@ impl Shared {
             unique_ids: UniqueIds::new(advertised.ip, self.clock.clone()),
             clock: self.clock.clone(),
             sync_flush_timeout: config.sync_flush_timeout,
-            reply_marks: ReplyMarks {
+            reply_marks: Arc::new(ReplyMarks {
                 region: config.region.clone(),
                 trace_on: if config.trace_on { "true" } else { "false" },
-            },
+            }),
         }
     }
 

@@ -16,7 +16,7 @@ use waspmq_protocol::{Command, HeaderKind, RemotingCommand};
 
 use crate::metrics::{CloseReason, Metrics, add};
 use crate::replies::{Replies, ReplyTo};
-use crate::responder::Responder;
+use crate::responder::{LateAnswers, Responder};
 
 /// Why a request to the other side has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +163,11 @@ impl Connection {
         Responder::new(Arc::clone(self), to)
     }
 
+    /// The way to answer several requests later, at once.
+    pub fn late_answers<T>(self: &Arc<Self>) -> LateAnswers<T> {
+        LateAnswers::new(Arc::clone(self))
+    }
+
     /// Requests of this connection that wait for a late answer.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
@@ -239,13 +244,13 @@ impl Connection {
         self.held.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A held request gets its answer, which `write` puts into the queue.
-    pub(crate) fn release(&self, write: impl FnOnce(&mut Replies)) {
+    /// So many held requests get their answers, which `write` puts into the queue.
+    pub(crate) fn release(&self, held: usize, write: impl FnOnce(&mut Replies)) {
         let mut outbox = self.lock_outbox();
         if !self.is_closed() {
             write(&mut outbox.queue);
         }
-        self.held.fetch_sub(1, Ordering::Relaxed);
+        self.held.fetch_sub(held, Ordering::Relaxed);
         outbox.notify();
     }
 

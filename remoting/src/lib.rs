@@ -24,5 +24,5 @@ pub use handler::{Handler, RefuseAll};
 pub use limits::Limits;
 pub use metrics::{CloseReason, Metrics};
 pub use replies::{Replies, ReplyTo};
-pub use responder::Responder;
+pub use responder::{LateAnswers, Responder};
 pub use server::{BindError, DrainReport, Server, ServerConfig};

@@ -1,5 +1,5 @@
-//! The right, and the duty, to answer one request later: a held pull, a send that waits for the disk.
-//! Made by `Connection::responder`; may be moved to any thread. Exactly one answer leaves, whatever happens to it.
+//! The right, and the duty, to answer requests later: a held pull, the sends of one read that wait for the disk.
+//! Made by a `Connection`; may be moved to any thread. Exactly one answer to each leaves, whatever happens to it.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl Responder {
     fn answer(&mut self, write: impl FnOnce(&mut Replies, ReplyTo)) {
         self.answered = true;
         let to = self.to;
-        self.connection.release(|replies| {
+        self.connection.release(1, |replies| {
             if !to.oneway {
                 write(replies, to);
             }
@@ -58,9 +58,56 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if !self.answered {
-            let reply = RemotingCommand::response(ResponseCode::SYSTEM_ERROR)
-                .with_remark("the request was dropped without an answer; this is a defect of the broker");
-            self.answer(|replies, to| replies.push(to, reply));
+            self.answer(|replies, to| replies.push(to, dropped()));
         }
     }
+}
+
+/// Answers several requests of one connection at once: its task is woken once for all of them, and writes them together.
+/// `T` is what an answer will be made of. Those not answered when it is dropped get SYSTEM_ERROR.
+#[derive(Debug)]
+#[must_use = "dropping it answers SYSTEM_ERROR"]
+pub struct LateAnswers<T> {
+    connection: Arc<Connection>,
+    waiting: Vec<(ReplyTo, T)>,
+}
+
+impl<T> LateAnswers<T> {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, waiting: Vec::new() }
+    }
+
+    /// One more request will be answered, by what is made of `part`.
+    pub fn push(&mut self, to: ReplyTo, part: T) {
+        self.connection.hold();
+        self.waiting.push((to, part));
+    }
+
+    /// Lets `write` put each answer into the connection's queue, in the order of the requests. Not called for one-way ones.
+    /// A connection that has gone meanwhile swallows them.
+    pub fn send(mut self, write: impl FnMut(&mut Replies, ReplyTo, T)) {
+        self.answer(write);
+    }
+
+    fn answer(&mut self, mut write: impl FnMut(&mut Replies, ReplyTo, T)) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.connection.release(waiting.len(), |replies| {
+            for (to, part) in waiting.into_iter().filter(|(to, _)| !to.oneway) {
+                write(replies, to, part);
+            }
+        });
+    }
+}
+
+impl<T> Drop for LateAnswers<T> {
+    fn drop(&mut self) {
+        if !self.waiting.is_empty() {
+            self.answer(|replies, to, _| replies.push(to, dropped()));
+        }
+    }
+}
+
+fn dropped() -> RemotingCommand {
+    RemotingCommand::response(ResponseCode::SYSTEM_ERROR)
+        .with_remark("the request was dropped without an answer; this is a defect of the broker")
 }

@@ -16,7 +16,7 @@ use waspmq_remoting::{Connection, Replies, ReplyTo};
 use waspmq_store::clock::Clock;
 use waspmq_store::{Append, AppendError, Appended, FlushMode, Item, Items, MessageStore};
 
-use super::durability::{self, AwaitedReply};
+use super::durability::AwaitedSends;
 use super::refusal::Refusal;
 use super::send_properties::{BrokerEntries, SendProperties};
 use super::send_reply::{ReplyMarks, SentReply};
@@ -37,7 +37,7 @@ pub struct SendMessages {
     /// Ids for messages that come without one.
     pub unique_ids: UniqueIds,
     /// What every answer says of the region and of tracing.
-    pub reply_marks: ReplyMarks,
+    pub reply_marks: Arc<ReplyMarks>,
     /// For deadlines.
     pub clock: Arc<dyn Clock>,
     /// How long an answer waits for the disk with SYNC_FLUSH.
@@ -146,14 +146,19 @@ impl SendMessages {
             self.store.append(&appends, &mut results);
         }
         let mut ids = String::with_capacity(OFFSET_ID_CHARS);
+        let mut awaited = None;
         for (pending, result) in batch.pending.iter().zip(&results) {
             match result {
                 Ok(appended) => {
                     self.write_ids(appended, &mut ids);
-                    self.answer(connection, (pending, batch), (appended, &ids), replies);
+                    self.answer(connection, (pending, batch), (appended, &ids), &mut awaited, replies);
                 }
                 Err(error) => replies.push(pending.to, Refusal::from(error).into_response()),
             }
+        }
+        if let Some(awaited) = awaited {
+            let deadline = self.clock.monotonic() + self.sync_flush_timeout;
+            awaited.answer_when_durable(&self.store, deadline, &self.reply_marks);
         }
         batch.pending.clear();
         batch.items.clear();
@@ -177,6 +182,7 @@ impl SendMessages {
         connection: &Arc<Connection>,
         (pending, batch): (&Pending<'_>, &SendBatch<'_>),
         (appended, ids): (&Appended, &str),
+        awaited: &mut Option<AwaitedSends>,
         replies: &mut Replies,
     ) {
         let unique_key = std::str::from_utf8(&batch.arena[pending.properties.unique_key.clone()]).ok();
@@ -190,9 +196,8 @@ impl SendMessages {
             marks: &self.reply_marks,
         };
         if self.store.config().flush == FlushMode::Sync && !pending.properties.no_wait {
-            let awaited = AwaitedReply { responder: connection.responder_to(pending.to), reply: sent.to_command() };
-            let deadline = self.clock.monotonic() + self.sync_flush_timeout;
-            durability::answer_when_durable(&self.store, appended.end, deadline, awaited);
+            let awaited = awaited.get_or_insert_with(|| AwaitedSends::new(connection));
+            awaited.push(pending.to, &sent, appended.end);
         } else if let Some(head) = replies.reply(pending.to, ResponseCode::SUCCESS) {
             sent.write(head);
         }

@@ -1,8 +1,6 @@
-//! The answer to a stored send: where the message lies. Written straight into the connection's buffer, or kept as a
-//! command when it has to wait for the disk.
+//! The answer to a stored send: where the message lies. Written straight into the connection's buffer.
 
-use waspmq_protocol::code::ResponseCode;
-use waspmq_protocol::command::{HeadWriter, RemotingCommand};
+use waspmq_protocol::command::HeadWriter;
 
 /// The ext fields that stand in every answer to a send.
 pub struct ReplyMarks {
@@ -37,17 +35,5 @@ impl SentReply<'_> {
             head = head.ext_str("transactionId", id);
         }
         head.ext_str("MSG_REGION", &self.marks.region).ext_str("TRACE_ON", self.marks.trace_on).finish(0);
-    }
-
-    /// The same answer as a command.
-    pub fn to_command(&self) -> RemotingCommand {
-        let mut command = RemotingCommand::response(ResponseCode::SUCCESS)
-            .with_ext("msgId", self.message_ids)
-            .with_ext("queueId", self.queue_id.to_string())
-            .with_ext("queueOffset", self.queue_offset.to_string());
-        if let Some(id) = self.transaction_id {
-            command = command.with_ext("transactionId", id);
-        }
-        command.with_ext("MSG_REGION", self.marks.region.as_str()).with_ext("TRACE_ON", self.marks.trace_on)
     }
 }
