@@ -87,7 +87,7 @@ impl Running {
     }
 
     pub(crate) async fn socket(&self) -> Socket {
-        Socket { stream: TcpStream::connect(self.address()).await.unwrap(), received: Vec::new() }
+        Socket::connect(self.address()).await
     }
 
     pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
@@ -135,6 +135,10 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), received: Vec::new() }
+    }
+
     pub(crate) async fn send(&mut self, command: &RemotingCommand) {
         self.stream.write_all(&command.encode()).await.unwrap();
     }

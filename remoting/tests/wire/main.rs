@@ -7,5 +7,6 @@ mod background;
 mod both_ways;
 mod fixture;
 mod hostile;
+mod late_answers;
 mod limits;
 mod shutdown;
