@@ -245,35 +245,21 @@ impl Broker {
     /// Stops within about `within`: leaves the name servers, answers who waits, finishes what was begun, and puts
     /// everything on disk.
     pub async fn stop(self, within: Duration) -> ShutdownReport {
-        let Self {
-            tasks,
-            exporter,
-            server,
-            background,
-            name_server,
-            registrar,
-            long_polling,
-            pull,
-            tables,
-            plugins,
-            store,
-            ..
-        } = self;
-        drop((tasks, exporter));
-        let leave = tokio::time::timeout(within / 4, registrar.unregister());
+        drop((self.tasks, self.exporter));
+        let leave = tokio::time::timeout(within / 4, self.registrar.unregister());
         if leave.await.is_err() {
             tracing::warn!("the name servers were not told of the shutdown in time; they will notice by themselves");
         }
-        for held in long_polling.drain() {
-            pull.answer_now(held);
+        for held in self.long_polling.drain() {
+            self.pull.answer_now(held);
         }
-        let drained = server.drain(within / 2).await;
-        drop(background);
+        let drained = self.server.drain(within / 2).await;
+        drop(self.background);
         tracing::info!(open = drained.open, cut = drained.cut, "connections closed");
-        tables.persist_all();
-        plugins.shutdown();
-        let report = store.shutdown();
-        if let Some(name_server) = name_server {
+        self.tables.persist_all();
+        self.plugins.shutdown();
+        let report = self.store.shutdown();
+        if let Some(name_server) = self.name_server {
             name_server.drain(within / 8).await;
         }
         report

@@ -1,4 +1,4 @@
 //! An index file: opened, asked, written to. What must hold stands in `waspmq_store::parsers`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| waspmq_store::parsers::index(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| waspmq_fuzz::within_memory(data, waspmq_store::parsers::index));

@@ -1,4 +1,4 @@
 //! A file of the log, read as recovery and dispatch read it. What must hold stands in `waspmq_store::parsers`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| waspmq_store::parsers::log(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| waspmq_fuzz::within_memory(data, waspmq_store::parsers::log));
