@@ -146,3 +146,56 @@ impl Load {
         if gently { GENTLE_STEP_BYTES } else { STEP_BYTES }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::storage::{Hint, MemoryStorage, Storage as _};
+
+    const FILE_BYTES: u64 = 8 << 20;
+
+    /// What the kernel is told when pages of a file are made ahead under these loads, in bytes a second.
+    fn told(flush: FlushMode, rates: &[u64]) -> Vec<Hint> {
+        let storage = Arc::new(MemoryStorage::new());
+        storage.create_dir(Path::new("/store")).unwrap();
+        let config = StoreConfig {
+            storage: Arc::clone(&storage) as _,
+            commit_log_file_bytes: FILE_BYTES,
+            flush,
+            ..StoreConfig::new("/store")
+        };
+        let log = Arc::new(CommitLog::open(&config).unwrap());
+        log.start_appending().unwrap();
+        assert!(log.make_file_ahead(1));
+        let populate = Populate::new(log, &config);
+        let mut load = Load { populated: 0, wrote: 0, at: Duration::ZERO, rate: 0, gentle_file: None };
+        storage.take_hints();
+        for (turn, rate) in rates.iter().enumerate() {
+            load.rate = *rate;
+            populate.go_ahead(&mut load, STEP_BYTES * (turn as u64 + 1));
+        }
+        storage.take_hints()
+    }
+
+    fn populated(from: u64, to: u64, step: u64) -> impl Iterator<Item = Hint> {
+        (from..to).step_by(step as usize).map(move |at| Hint::Populate(at as usize..(at + step) as usize))
+    }
+
+    #[test]
+    fn pages_are_made_one_by_one_under_little_load_and_by_the_megabyte_above() {
+        let mut expected = vec![Hint::Expect(Access::Random)];
+        expected.extend(populated(0, STEP_BYTES, GENTLE_STEP_BYTES));
+        expected.push(Hint::Expect(Access::Usual));
+        expected.extend(populated(STEP_BYTES, 2 * STEP_BYTES, STEP_BYTES));
+        assert_eq!(told(FlushMode::Async, &[LITTLE_LOAD - 1, LITTLE_LOAD]), expected);
+    }
+
+    #[test]
+    fn while_senders_wait_for_the_disk_they_are_made_one_by_one_under_any_load() {
+        let mut expected = vec![Hint::Expect(Access::Random)];
+        expected.extend(populated(0, 2 * STEP_BYTES, GENTLE_STEP_BYTES));
+        assert_eq!(told(FlushMode::Sync, &[0, u64::MAX]), expected);
+    }
+}

@@ -10,6 +10,8 @@ mod page_cache;
 mod read;
 mod recently_read;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{

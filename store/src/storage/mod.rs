@@ -19,7 +19,7 @@ use memmap2::MmapRaw;
 
 pub use self::{
     disk::DiskStorage,
-    memory::{Fault, MemoryStorage, Operation},
+    memory::{Fault, Hint, MemoryStorage, Operation},
 };
 
 /// What memory and disk take or give as one.

@@ -5,6 +5,7 @@
 
 mod content;
 mod faults;
+mod hints;
 mod names;
 mod power;
 mod storage;
@@ -23,8 +24,10 @@ use std::{
 };
 
 pub use self::faults::{Fault, Operation};
+pub use self::hints::Hint;
 use self::{
     faults::Faults,
+    hints::Hints,
     names::{File, Folders},
     power::Random,
 };
@@ -46,6 +49,7 @@ struct Shared {
     /// Syncs of files say that they succeed, and do nothing.
     lie: AtomicBool,
     slow_syncs_ms: AtomicU64,
+    hints: Hints,
     locks: Mutex<BTreeSet<PathBuf>>,
 }
 
@@ -93,6 +97,7 @@ impl MemoryStorage {
             fail_syncs: AtomicBool::default(),
             lie: AtomicBool::default(),
             slow_syncs_ms: AtomicU64::default(),
+            hints: Hints::default(),
             locks: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     super::{Access, Backing, Blocks, Entry, Life, Memory, Region, Space, Storage},
-    Disk, MemoryStorage, Operation, Shared,
+    Disk, Hint, MemoryStorage, Operation, Shared,
     content::Content,
     lock,
     names::{Change, File},
@@ -114,7 +114,8 @@ impl Storage for MemoryStorage {
         Ok(read.len())
     }
 
-    fn give_back(&self, path: &Path, _range: Range<u64>) -> io::Result<()> {
+    fn give_back(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        self.shared.hints.note(|| Hint::GiveBack(path.to_owned(), range));
         self.shared.file(path).map(drop)
     }
 
@@ -237,7 +238,8 @@ impl Backing for MemoryBacking {
         Ok(())
     }
 
-    fn populate(&self, _memory: &Memory, _range: Range<usize>) -> io::Result<()> {
+    fn populate(&self, _memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        self.shared.hints.note(|| Hint::Populate(range));
         Ok(())
     }
 
@@ -249,11 +251,13 @@ impl Backing for MemoryBacking {
         Ok(())
     }
 
-    fn expect_access(&self, _memory: &Memory, _access: Access) -> io::Result<()> {
+    fn expect_access(&self, _memory: &Memory, access: Access) -> io::Result<()> {
+        self.shared.hints.note(|| Hint::Expect(access));
         Ok(())
     }
 
-    fn release(&self, _memory: &Memory, _range: Range<usize>) -> io::Result<()> {
+    fn release(&self, _memory: &Memory, range: Range<usize>) -> io::Result<()> {
+        self.shared.hints.note(|| Hint::Release(range));
         Ok(())
     }
 }
