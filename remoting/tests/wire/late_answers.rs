@@ -24,15 +24,11 @@ impl Keeper {
     /// What is kept, once it is so many requests.
     async fn take(&self, expected: usize) -> Vec<LateAnswers<String>> {
         let start = Instant::now();
-        loop {
-            let mut kept = self.kept.lock().unwrap();
-            if kept.requests == expected {
-                return std::mem::take(&mut *kept).answers;
-            }
-            assert!(start.elapsed() < SOON, "{} requests kept", kept.requests);
-            drop(kept);
+        while self.kept.lock().unwrap().requests != expected {
+            assert!(start.elapsed() < SOON, "never {expected} requests kept");
             tokio::task::yield_now().await;
         }
+        std::mem::take(&mut *self.kept.lock().unwrap()).answers
     }
 }
 
