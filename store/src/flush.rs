@@ -204,10 +204,11 @@ impl Flush {
             Ok(flushed) => {
                 let flushed = PhysicalOffset(flushed as i64);
                 self.checkpoint.log_synced(flushed, newest_ms);
+                // Senders first: the dispatcher would take the core that is to answer them.
+                self.tell_durable(flushed);
                 if self.settings.mode == FlushMode::Sync {
                     self.log.followers.dispatch.announce_and_wake();
                 }
-                self.tell_durable(flushed);
                 self.log.followers.derived.announce_and_wake();
                 self.log.release_synced();
                 self.log.give_back(self.clock.monotonic());
