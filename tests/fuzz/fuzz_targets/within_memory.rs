@@ -10,7 +10,7 @@ const FIXED_BYTES: usize = 32 << 10;
 
 /// Calls `read` and insists that what it had allocated at any moment is less than twice the content, apart from what any
 /// content takes.
-pub fn within_memory(content: &[u8], read: impl FnOnce(&[u8])) {
+pub fn check(content: &[u8], read: impl FnOnce(&[u8])) {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
     read(content);
