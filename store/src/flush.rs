@@ -204,7 +204,7 @@ impl Flush {
             Ok(flushed) => {
                 let flushed = PhysicalOffset(flushed as i64);
                 self.checkpoint.log_synced(flushed, newest_ms);
-                // Senders first: the dispatcher would take the core that is to answer them.
+                // Senders first: the dispatcher may be given the core that is to answer them.
                 self.tell_durable(flushed);
                 if self.settings.mode == FlushMode::Sync {
                     self.log.followers.dispatch.announce_and_wake();
